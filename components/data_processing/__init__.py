@@ -1,0 +1,1 @@
+"""Components that find, fetch and check the data."""

@@ -1,0 +1,1 @@
+"""Components that register, promote and report."""

@@ -1,0 +1,27 @@
+"""Promote a registered version to champion."""
+
+from kfp import dsl
+
+from components.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+def promote(task: str, version: str, run: dict) -> bool:
+    """Move the champion alias; a version that is champion already stays it. Never cached.
+
+    Args:
+        task: vqa, nlvr2 or retrieval.
+        version: what register returned.
+        run: RunSettings.
+
+    Returns:
+        Whether the champion changed.
+    """
+    from components.step import pipeline_run_key, step
+    from eve_core.registry.promotion import promote as promote_version
+
+    with step(f"promote-{task}", run) as current:
+        reason = f"blessed in pipeline run {pipeline_run_key()}"
+        promotion = promote_version(current.settings.registry, task=task, version=version, reason=reason)
+        current.run.set_tags({"eve.task": task, "eve.version": version, "eve.changed": str(promotion.changed).lower()})
+    return promotion.changed

@@ -1,0 +1,65 @@
+"""Score the candidate, and the champion beside it."""
+
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def evaluate(  # type: ignore[no-untyped-def]
+    task: str,
+    task_data: str,
+    evaluation: str,
+    revision: str,
+    baseline: str,
+    prepared: dsl.Input[dsl.Dataset],
+    candidate: dsl.Input[dsl.Model],
+    run: dict,
+    scores: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Score both on the same held-out items in the same step.
+
+    Args:
+        task: vqa, nlvr2 or retrieval.
+        task_data: TaskDataConfig as JSON.
+        evaluation: EvaluationConfig as JSON.
+        revision: DataRevision as JSON.
+        baseline: what find_baseline returned.
+        prepared: the data set.
+        candidate: the fine-tuned model.
+        run: RunSettings.
+        scores: folder with scores.json, items.parquet and figures.
+        metrics: the candidate's metrics.
+    """
+    import json
+    from pathlib import Path
+
+    from components.step import step
+    from eve_core.config import EvaluationConfig, TaskDataConfig
+    from eve_core.data.prepared import PreparedData
+    from eve_core.evaluation.figures import task_figures
+    from eve_core.evaluation.scoring import score
+    from eve_core.registry.promotion import download_checkpoint
+
+    given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}
+    sources = [prepared.path, candidate.path]
+    with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:
+        champion = json.loads(baseline) if baseline else None
+        data = PreparedData.open(prepared.path)
+        found = score(
+            data,
+            task,
+            TaskDataConfig.model_validate_json(task_data),
+            EvaluationConfig.model_validate_json(evaluation),
+            Path(candidate.path),
+            Path(scores.path),
+            data_revision=json.loads(revision)["commit"],
+            champion=download_checkpoint(current.settings.registry, task, champion["version"]) if champion else None,
+            champion_version=champion["version"] if champion else None,
+        )
+        task_figures(data, task, Path(scores.path))
+        current.run.log_metrics(found)
+        current.run.log_artifact(scores.path)
+        for name, value in found.items():
+            metrics.log_metric(name, value)

@@ -1,0 +1,121 @@
+"""What surrounds the work of every component: a run in MLflow, a log, lineage, a place to resume from."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eve_core.config import RunSettings
+from eve_core.errors import UserError
+
+if TYPE_CHECKING:
+    from eve_core.registry.tracking import StepRun
+
+RUN_KEY_VARIABLE = "EVE_PIPELINE_RUN"
+"""Key of the pipeline run. In the environment, not a parameter, because a parameter would be part of the cache key."""
+_STAMP = "step.json"
+
+
+class Step:
+    """A running step of a pipeline run.
+
+    Attributes:
+        settings: the run's settings.
+        run: its MLflow run.
+    """
+
+    def __init__(self, name: str, settings: RunSettings, run: "StepRun") -> None:
+        self.name = name
+        self.settings = settings
+        self.run = run
+
+    def scratch(self, *inputs: Any) -> Path:
+        """A folder for checkpoints that the same step with the same `inputs` finds again after it was interrupted."""
+        key = hashlib.sha256(json.dumps([self.settings.code_digest, self.settings.seed, *inputs]).encode()).hexdigest()
+        folder = self.settings.workspace / "scratch" / f"{self.name}-{key[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+@contextlib.contextmanager
+def step(
+    name: str,
+    run: dict[str, Any],
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    params: dict[str, Any] | None = None,
+) -> Iterator[Step]:
+    """Run the body as one step: its MLflow run, its log file, and what it was made from.
+
+    Args:
+        name: the step, with its task where it runs for several ("finetune-vqa").
+        run: RunSettings as a dictionary.
+        inputs: folders written by earlier steps; their MLflow runs become this one's `eve.inputs`.
+        outputs: folders that the body writes; each is stamped with this step's MLflow run.
+        params: what the step was given, for MLflow.
+    """
+    from eve_core.registry.tracking import step_run
+
+    settings = RunSettings.model_validate(run)
+    with _told(name), step_run(settings.registry, pipeline_run_key(), name, params=_flat(params or {})) as mlflow_run:
+        sources = [stamp["run_id"] for folder in inputs if (stamp := _read_stamp(Path(folder)))]
+        mlflow_run.set_tags({"eve.inputs": ",".join(sources), "eve.code_digest": settings.code_digest})
+        yield Step(name, settings, mlflow_run)
+        for folder in outputs:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            stamp = {"step": name, "run_id": mlflow_run.run_id, "pipeline_run": pipeline_run_key()}
+            (Path(folder) / _STAMP).write_text(json.dumps(stamp) + "\n")
+
+
+def pipeline_run_key() -> str:
+    """The key of the pipeline run that this process belongs to.
+
+    Raises:
+        UserError: it is not in the environment.
+    """
+    key = os.environ.get(RUN_KEY_VARIABLE)
+    if not key:
+        raise UserError(f"{RUN_KEY_VARIABLE} is not set; run the pipeline with `eve run`, or set it to the run's name")
+    return key
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Under `eve run`, keep the step's output in a file of its own and leave the reason of a failure where it looks."""
+    folder = os.environ.get("EVE_PROGRESS")
+    if folder:
+        os.environ["EVE_STEP"] = name
+        log = open(Path(folder) / f"{name}.log", "a")  # noqa: SIM115 (it stays the process's output to the end)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+        if folder:
+            (Path(folder) / f"{name}.done").touch()
+    except Exception as error:
+        if folder:
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            (Path(folder) / f"{name}.failed").write_text(reason)
+            traceback.print_exc()
+        raise
+
+
+def _read_stamp(folder: Path) -> dict[str, str] | None:
+    path = folder / _STAMP
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat

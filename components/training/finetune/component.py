@@ -1,0 +1,57 @@
+"""Fine-tune for one task."""
+
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def finetune(  # type: ignore[no-untyped-def]
+    task: str,
+    task_data: str,
+    finetuning: str,
+    prepared: dsl.Input[dsl.Dataset],
+    pretrained: dsl.Input[dsl.Model],
+    run: dict,
+    checkpoint: dsl.Output[dsl.Model],
+):
+    """Fine-tune the pre-trained model; an interrupted step goes on from its last checkpoint.
+
+    Args:
+        task: vqa, nlvr2 or retrieval.
+        task_data: TaskDataConfig as JSON.
+        finetuning: FinetuningConfig as JSON.
+        prepared: the data set.
+        pretrained: the pre-trained model.
+        run: RunSettings.
+        checkpoint: the fine-tuned model, a `from_pretrained` folder.
+    """
+    import json
+    import shutil
+    from pathlib import Path
+
+    from components.step import step
+    from eve_core.config import FinetuningConfig, TaskDataConfig
+    from eve_core.data.prepared import PreparedData
+    from eve_core.model_digest import model_digest
+    from eve_core.training import finetune as train
+    from eve_core.training.trainer import TRAINING_LOG
+
+    given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
+    sources = [prepared.path, pretrained.path]
+    with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:
+        data = PreparedData.open(prepared.path)
+        scratch = current.scratch(data.digest, model_digest(pretrained.path), given)
+        train(
+            data,
+            task,
+            TaskDataConfig.model_validate_json(task_data),
+            FinetuningConfig.model_validate_json(finetuning),
+            Path(pretrained.path),
+            Path(checkpoint.path),
+            seed=current.settings.seed,
+            scratch=scratch,
+            log=current.run.log_metrics,
+        )
+        current.run.log_artifact(Path(checkpoint.path) / TRAINING_LOG)
+        shutil.rmtree(scratch)

@@ -1,0 +1,51 @@
+"""Pre-train."""
+
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def pretrain(  # type: ignore[no-untyped-def]
+    prepared: dsl.Input[dsl.Dataset],
+    pretraining: dict,
+    model: dict,
+    tokenizer: dict,
+    run: dict,
+    pretrained: dsl.Output[dsl.Model],
+):
+    """Train tokenizer and model by masked signal modelling; an interrupted step goes on from its last checkpoint.
+
+    Args:
+        prepared: the data set.
+        pretraining: PretrainingConfig.
+        model: ModelConfig.
+        tokenizer: TokenizerConfig.
+        run: RunSettings.
+        pretrained: the model, a `from_pretrained` folder.
+    """
+    import shutil
+    from pathlib import Path
+
+    from components.step import step
+    from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
+    from eve_core.data.prepared import PreparedData
+    from eve_core.evaluation.figures import pretraining_figures
+    from eve_core.training import pretrain as train
+
+    given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
+    with step("pretrain", run, inputs=[prepared.path], outputs=[pretrained.path], params=given) as current:
+        data = PreparedData.open(prepared.path)
+        scratch = current.scratch(data.digest, given)
+        train(
+            data,
+            PretrainingConfig.model_validate(pretraining),
+            ModelConfig.model_validate(model),
+            TokenizerConfig.model_validate(tokenizer),
+            Path(pretrained.path),
+            seed=current.settings.seed,
+            scratch=scratch,
+            log=current.run.log_metrics,
+        )
+        current.run.log_artifact(pretraining_figures(data, PretrainingConfig.model_validate(pretraining), Path(pretrained.path)))
+        shutil.rmtree(scratch)

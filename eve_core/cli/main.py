@@ -1,0 +1,42 @@
+"""`eve`: the command line. One module a group of verbs; none has logic of its own."""
+
+import sys
+
+import typer
+
+from eve_core.cli.data import data_app
+from eve_core.cli.pipeline import check, compile_command, run
+from eve_core.cli.registry import champion_app, promote
+
+app = typer.Typer(
+    help="EVE: pre-train, fine-tune, gate and promote a vision-language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(check)
+app.command(name="compile")(compile_command)
+app.add_typer(data_app, name="data")
+app.add_typer(champion_app, name="champion")
+app.command()(promote)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and status 1, a defect keeps its traceback."""
+    from eve_core.errors import UserError, explain_os_error
+
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"error: {explain_os_error(error, 'eve')}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

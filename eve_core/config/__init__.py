@@ -1,0 +1,51 @@
+"""Typed configuration: one YAML file is one run. Every key is a field below, with a sentence that says what it does."""
+
+from eve_core.config.data import (
+    CocoCaptionsSource,
+    DataConfig,
+    FlickrSource,
+    Nlvr2Source,
+    SourceConfig,
+    Split,
+    SyntheticWorldConfig,
+    TaskDataConfig,
+    ValidationConfig,
+    VqaV2Source,
+)
+from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
+from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
+from eve_core.config.training import (
+    FinetuningConfig,
+    ModelConfig,
+    OptimizationConfig,
+    PretrainingConfig,
+    TaskName,
+    TokenizerConfig,
+)
+
+__all__ = [
+    "CocoCaptionsSource",
+    "DataConfig",
+    "EvaluationConfig",
+    "FinetuningConfig",
+    "FlickrSource",
+    "GateConfig",
+    "MetricFloor",
+    "ModelConfig",
+    "Nlvr2Source",
+    "OptimizationConfig",
+    "PretrainingConfig",
+    "RegistryConfig",
+    "RunConfig",
+    "RunSettings",
+    "SourceConfig",
+    "Split",
+    "SyntheticWorldConfig",
+    "TaskConfig",
+    "TaskDataConfig",
+    "TaskName",
+    "TokenizerConfig",
+    "ValidationConfig",
+    "VqaV2Source",
+    "load_config",
+]

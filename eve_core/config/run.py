@@ -1,0 +1,169 @@
+"""One YAML file is one run: reading it, and saying what is wrong with it."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from eve_core.config.data import DataConfig, TaskDataConfig, ValidationConfig
+from eve_core.config.evaluation import EvaluationConfig, GateConfig
+from eve_core.config.section import Section
+from eve_core.config.training import FinetuningConfig, ModelConfig, PretrainingConfig, TaskName, TokenizerConfig
+from eve_core.errors import UserError, existing_file
+
+
+class TaskConfig(Section):
+    """One downstream task, from fine-tuning to its gate."""
+
+    data: TaskDataConfig
+    """What it is trained and scored on."""
+    finetuning: FinetuningConfig
+    """How the pre-trained model is fine-tuned for it."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How it is scored."""
+    gate: GateConfig
+    """What it must reach."""
+
+
+class RegistryConfig(Section):
+    """The MLflow server that tracks runs and holds registered models."""
+
+    tracking_uri: str = "sqlite:///.eve/mlflow.db"
+    """MLflow tracking and registry: SQLite in the workspace by default, or a server's URL."""
+    artifacts: str | None = ".eve/mlflow-artifacts"
+    """Where artifacts of a new experiment go when MLflow is a local database; a server decides for itself."""
+    experiment: str = "eve"
+    """Experiment that the runs are logged under."""
+    model_prefix: str = "eve"
+    """Registered models are named <prefix>-<task>."""
+
+    def absolute(self) -> "RegistryConfig":
+        """The same registry for a process with another working folder."""
+        changes: dict[str, str] = {}
+        if self.tracking_uri.startswith("sqlite:///"):
+            changes["tracking_uri"] = f"sqlite:///{Path(self.tracking_uri.removeprefix('sqlite:///')).absolute()}"
+        if self.artifacts is not None and "://" not in self.artifacts:
+            changes["artifacts"] = str(Path(self.artifacts).absolute())
+        return self.model_copy(update=changes)
+
+
+class RunSettings(Section):
+    """What every step of a run needs to know besides its own section."""
+
+    seed: int
+    """Every random draw of training follows from it."""
+    workspace: Path
+    """Folder for everything that runs leave behind."""
+    registry: RegistryConfig
+    """Tracking and model registry."""
+    code_digest: str
+    """sha256 of the code that the steps run; part of what a cached step was computed from."""
+
+
+class RunConfig(Section):
+    """Everything about one run of the workflow."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Short name of the run's recipe, part of every run's name."""
+    seed: int = 0
+    """Every random draw of training follows from it."""
+    workspace: Path = Path(".eve")
+    """Folder for everything that runs leave behind: artifacts, caches, reports."""
+    data: DataConfig
+    """The data set."""
+    validation: ValidationConfig = ValidationConfig()
+    """The checks on it."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """The tokenizer."""
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    pretraining: PretrainingConfig
+    """Pre-training."""
+    tasks: dict[TaskName, TaskConfig] = Field(min_length=1)
+    """Downstream tasks by name."""
+    registry: RegistryConfig = RegistryConfig()
+    """Tracking and model registry."""
+
+
+def load_config(path: Path | str) -> RunConfig:
+    """Read and check a run's YAML file.
+
+    `${NAME}` and `${NAME:-default}` inside a value are taken from the environment.
+
+    Raises:
+        UserError: the file is missing or is no YAML, or a key is unknown, missing or has a wrong value; every problem
+            is named with its key, and an unknown key with the nearest known one.
+    """
+    path = existing_file(path, "the config file")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must hold a mapping of settings; see configs/demo.yaml")
+    try:
+        return RunConfig.model_validate(_expand(tree, path))
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors()]
+        raise UserError(f"{path}: " + "; ".join(problems)) from None
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+# Set by `eve data prepare` itself, so that a config may name it before it is known.
+_KNOWN_LATER = {"EVE_SYNTHETIC_WORLD"}
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name in os.environ:
+            return os.environ[name]
+        if default is not None:
+            return default
+        if name in _KNOWN_LATER:
+            return match.group(0)
+        raise UserError(f"{path} uses ${{{name}}}, which is not set in the environment; set it, or write a default")
+
+    return _VARIABLE.sub(substitute, value)
+
+
+def _sentence(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1)
+        return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "; remove it")
+    if problem["type"] == "missing":
+        return f"key {key} is missing; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}" + (
+        f", not {problem['input']!r}" if isinstance(problem["input"], str | int | float) else ""
+    )
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Field names of the section at `location`, found by walking the sections' annotations."""
+    section: Any = RunConfig
+    for part in location:
+        candidates = _sections_of(section.model_fields[part].annotation) if part in section.model_fields else [section]
+        if not candidates:
+            return []
+        section = candidates[0]
+    return list(section.model_fields)
+
+
+def _sections_of(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _sections_of(part)]

@@ -1,0 +1,63 @@
+"""Replacing a whole folder: it is built beside the final place and swapped in, so that nobody ever meets half of it."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eve_core.errors import UserError
+
+
+@contextmanager
+def staged_folder(out: Path, marker: str) -> Iterator[Path]:
+    """Yield an empty folder beside `out`; on leaving, it takes the place of `out`.
+
+    When the body raises, the new folder is removed and `out` stays as it was. A killed process leaves the hidden folder
+    `.<name>.preparing`, which the next one empties.
+
+    Args:
+        out: the folder to make or replace.
+        marker: a file that an existing `out` must hold, unless it is empty: what proves that it may be replaced.
+
+    Raises:
+        UserError: `out` is a file or someone else's folder, or another process is making it right now.
+    """
+    out = Path(out).resolve()
+    new, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("preparing", "replaced"))
+    if out.exists() and not out.is_dir():
+        raise UserError(f"the output {out} is a file; choose another folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        raise UserError(f"the output folder {out} holds other files ({marker} is not among them); choose an empty one")
+    new.mkdir(parents=True, exist_ok=True)
+    lock = os.open(new, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is writing {out} right now; wait for it, or choose another folder"
+            ) from None
+        if old.exists() and not out.exists():  # a process was killed between the two renames below
+            os.rename(old, out)
+        try:
+            _empty(new)
+            yield new
+            if out.exists():
+                os.rename(out, old)
+            os.rename(new, out)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

@@ -1,0 +1,33 @@
+"""What a prepared folder holds, as a table for people."""
+
+from typing import TYPE_CHECKING
+
+from eve_core.data.manifest import Manifest
+from eve_core.data.records import KIND_OF_SET, NAMESPACE_OF_SET
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def summary(manifest: Manifest) -> "Group":
+    """Sets with their rows by split and what was left out, pictures with their sizes, and the digest."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    sets = Table("set", "table", "pictures", "rows", "left out")
+    sets.columns[-1].overflow = "fold"
+    for name, numbers in manifest.sets.items():
+        rows = "\n".join(f"{split} {count:,}" for split, count in numbers.counts.items())
+        dropped = [
+            f"{count:,} {reason.replace('_', ' ')} such as\n"
+            + "\n".join(f"  {example}" for example in numbers.dropped_examples.get(reason, []))
+            for reason, count in numbers.dropped.items()
+        ]
+        sets.add_row(name, KIND_OF_SET[name], NAMESPACE_OF_SET[name], rows, escape("\n".join(dropped)) or "nothing")
+    pictures = Table("pictures", "count", "MB", "shards")
+    for namespace in sorted({shard.set for shard in manifest.shards if shard.table == "images"}):
+        shards = [shard for shard in manifest.shards if shard.table == "images" and shard.set == namespace]
+        count, size = sum(shard.rows for shard in shards), sum(shard.bytes for shard in shards)
+        pictures.add_row(namespace, f"{count:,}", f"{size / 1e6:,.1f}", str(len(shards)))
+    return Group(sets, pictures, f"digest {manifest.digest}")

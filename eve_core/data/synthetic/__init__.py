@@ -1,0 +1,1 @@
+"""The synthetic world: drawn scenes of coloured shapes, in the public sets' own file formats."""

@@ -1,0 +1,36 @@
+"""The one error that people meet: a sentence that says what is wrong, where, and how to mend it."""
+
+import errno
+import os
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """Something the user gave is wrong; the message says what, where and how to mend it.
+
+    The command line prints the message alone and exits with status 1. Anything else that escapes is a defect of this
+    project and keeps its traceback.
+    """
+
+
+def explain_os_error(error: OSError, doing: str) -> UserError:
+    """The sentence for an operating system's refusal (a full disk, a read-only folder) while `doing` something."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return UserError(f"{doing}: the disk is full{where}; free some space and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"{doing}: no permission to write{where}; choose another folder or change its permissions")
+    return UserError(f"{doing}: {os.strerror(error.errno or 0)}{where}")
+
+
+def existing_file(path: Path | str, what: str) -> Path:
+    """`path` as a Path when it is a file.
+
+    Raises:
+        UserError: it is missing or a folder; `what` names it ("the questions file").
+    """
+    path = Path(path)
+    if not path.is_file():
+        reason = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{what} {path} {reason}; check the path in the config or on the command line")
+    return path

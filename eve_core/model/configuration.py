@@ -1,0 +1,152 @@
+"""Sizes and choices of an EVE network."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+NAMED_SIZES: dict[str, dict[str, Any]] = {
+    # For two processor cores: a demonstration, and tests.
+    "tiny": {
+        "image_size": 64,
+        "vocab_size": 2000,
+        "max_text_length": 40,
+        "num_hidden_layers": 4,
+        "hidden_size": 128,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "num_soft_router_layers": 2,
+        "num_experts": 8,
+        "decoder_num_layers": 2,
+        "decoder_hidden_size": 128,
+        "decoder_num_attention_heads": 4,
+        "drop_path_rate": 0.0,
+    },
+    # The paper's two sizes.
+    "base": {},
+    "large": {
+        "num_hidden_layers": 24,
+        "hidden_size": 1024,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "num_soft_router_layers": 3,
+    },
+}
+
+
+class EveConfig(PreTrainedConfig):
+    """Configuration of an EVE network; the defaults are EVE-Base (paper, Experiments; sizes from the official code).
+
+    Args:
+        vocab_size: entries of the tokenizer.
+        max_text_length: rows of the text position table.
+        image_size: side of the square picture in pixels.
+        patch_size: side of a patch in pixels; divides image_size.
+        num_channels: 3 for RGB.
+        hidden_size: D.
+        num_hidden_layers: blocks.
+        num_attention_heads: heads; divides hidden_size.
+        intermediate_size: F, of every feed-forward network and expert.
+        num_soft_router_layers: how many of the top blocks route their tokens among experts; the blocks below send
+            vision tokens to one feed-forward network and text tokens to another (hard router).
+        num_experts: E.
+        num_experts_per_token: K.
+        renormalize_gates: divide the K gate values of a token by their sum. The official code does; eq. 5 does not.
+        experts_see_modality: add the modality embedding to the experts' input as well as to the router's. The
+            official code does; eq. 6 adds it for routing alone.
+        layer_scale_init: initial LayerScale of both branches of a block.
+        drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this in the last.
+        text_dropout: dropout on the word embeddings.
+        layer_norm_eps: of every LayerNorm in the backbone.
+        initializer_range: standard deviation of the truncated normal (cut at one) that weights are drawn from.
+        decoder_num_layers: blocks of the pixel decoder. The paper does not give it.
+        decoder_hidden_size: its width; the paper says "narrower".
+        decoder_num_attention_heads: its heads.
+        normalize_pixel_targets: predict each patch with its own mean and variance removed instead of raw pixels.
+        temperature_init: initial temperature of the contrastive loss.
+        pad_token_id: padding in texts.
+        kwargs: fields of every configuration; `id2label` names the answers of the question-answering head.
+
+    Raises:
+        ValueError: sizes that do not divide, or counts out of range.
+    """
+
+    model_type = "eve"
+
+    def __init__(
+        self,
+        vocab_size: int = 64000,
+        max_text_length: int = 196,
+        image_size: int = 224,
+        patch_size: int = 16,
+        num_channels: int = 3,
+        hidden_size: int = 768,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        intermediate_size: int = 3072,
+        num_soft_router_layers: int = 2,
+        num_experts: int = 32,
+        num_experts_per_token: int = 2,
+        renormalize_gates: bool = True,
+        experts_see_modality: bool = True,
+        layer_scale_init: float = 0.1,
+        drop_path_rate: float = 0.1,
+        text_dropout: float = 0.1,
+        layer_norm_eps: float = 1e-6,
+        initializer_range: float = 0.02,
+        decoder_num_layers: int = 8,
+        decoder_hidden_size: int = 512,
+        decoder_num_attention_heads: int = 16,
+        normalize_pixel_targets: bool = False,
+        temperature_init: float = 0.07,
+        pad_token_id: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        for name, value in list(locals().items()):
+            if name not in ("self", "kwargs", "__class__"):
+                setattr(self, name, value)
+        _require(image_size % patch_size == 0, f"image_size {image_size} is no multiple of patch_size {patch_size}")
+        _require(
+            hidden_size % num_attention_heads == 0,
+            f"hidden_size {hidden_size} is no multiple of num_attention_heads {num_attention_heads}",
+        )
+        _require(
+            decoder_hidden_size % decoder_num_attention_heads == 0,
+            f"decoder_hidden_size {decoder_hidden_size} is no multiple of "
+            f"decoder_num_attention_heads {decoder_num_attention_heads}",
+        )
+        _require(
+            0 <= num_soft_router_layers <= num_hidden_layers,
+            f"num_soft_router_layers {num_soft_router_layers} is not between 0 and {num_hidden_layers}",
+        )
+        _require(
+            1 <= num_experts_per_token <= num_experts,
+            f"num_experts_per_token {num_experts_per_token} is not between 1 and num_experts {num_experts}",
+        )
+        super().__init__(**kwargs)
+
+    @classmethod
+    def named(cls, size: str, **overrides: Any) -> "EveConfig":
+        """The configuration of a named size, tiny, base or large, with `overrides`.
+
+        Raises:
+            ValueError: an unknown size or an unknown field.
+        """
+        _require(size in NAMED_SIZES, f"unknown size {size}; known are {', '.join(NAMED_SIZES)}")
+        unknown = sorted(set(overrides) - set(cls().to_dict()))
+        _require(not unknown, f"EveConfig has no field {', '.join(unknown)}")
+        return cls(**{**NAMED_SIZES[size], **overrides})
+
+    @property
+    def num_patches(self) -> int:
+        """P at the configured image size."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def patch_dim(self) -> int:
+        """Values in one patch."""
+        return int(self.patch_size**2 * self.num_channels)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

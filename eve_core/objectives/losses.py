@@ -1,0 +1,20 @@
+"""A loss and what it is made of."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+LOAD_BALANCE_WEIGHT = 0.001
+"""Alpha of eq. 7, in every objective."""
+
+
+@dataclass
+class Losses:
+    """The scalar to minimise, and named parts to report."""
+
+    total: "torch.Tensor"
+    """Scalar with gradient."""
+    parts: dict[str, "torch.Tensor"] = field(default_factory=dict)
+    """Scalars by name; they are logged, never minimised."""

@@ -1,0 +1,1 @@
+"""MLflow: tracked runs, registered models with their blessings, and the champion alias."""

@@ -1,0 +1,144 @@
+"""Everything about one pipeline run, read back from MLflow.
+
+Each step is an MLflow run whose tag `eve.inputs` names the runs that made its inputs, so that a step that was reused
+from an earlier pipeline run is found by walking back from the steps that were not.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eve_core.config import RegistryConfig
+from eve_core.registry.tracking import Tracking, open_experiment, pipeline_run
+
+INPUTS_TAG = "eve.inputs"
+
+
+@dataclass
+class StepSummary:
+    """One step, as MLflow holds it."""
+
+    name: str
+    """The step, such as finetune-vqa."""
+    run_id: str
+    """Its MLflow run."""
+    status: str
+    """FINISHED, FAILED, KILLED or RUNNING."""
+    reused: bool
+    """Whether it ran in an earlier pipeline run."""
+    seconds: float
+    """How long it ran."""
+    tags: dict[str, str]
+    """Its tags."""
+    inputs: list[str]
+    """MLflow runs of the steps before it."""
+
+
+@dataclass
+class TaskSummary:
+    """One task of the run."""
+
+    task: str
+    """vqa, nlvr2 or retrieval."""
+    blessing: dict[str, Any] | None = None
+    """The gate's verdict; None when the run did not come so far."""
+    champion_before: str | None = None
+    """Version that was compared with."""
+    champion_after: str | None = None
+    """Version that is champion now."""
+    changed: bool = False
+    """Whether this run moved the champion alias."""
+
+
+@dataclass
+class RunSummary:
+    """One pipeline run."""
+
+    key: str
+    """Its key."""
+    run_id: str
+    """Its MLflow parent run."""
+    steps: dict[str, StepSummary] = field(default_factory=dict)
+    """By name, in the order they ran; reused ones included."""
+    tasks: dict[str, TaskSummary] = field(default_factory=dict)
+    """By name."""
+
+    def artifact(self, registry: RegistryConfig, step: str, path: str) -> Path | None:
+        """A local copy of an artifact of a step; None when there is none."""
+        if step not in self.steps:
+            return None
+        return _download(open_experiment(registry), self.steps[step].run_id, path)
+
+
+def collect(registry: RegistryConfig, key: str) -> RunSummary:
+    """Read one pipeline run back.
+
+    Args:
+        registry: the registry section.
+        key: key of the pipeline run.
+    """
+    from eve_core.registry.promotion import champion
+
+    tracking = open_experiment(registry)
+    parent = pipeline_run(registry, key, run_key=key)
+    summary = RunSummary(key, parent)
+    own = tracking.client.search_runs(
+        [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", order_by=["attributes.start_time ASC"]
+    )
+    for run in own:
+        step = _step(run, reused=False)
+        summary.steps[step.name] = step
+    for step in list(summary.steps.values()):
+        _add_inputs(tracking, summary, step)
+    summary.steps = dict(sorted(summary.steps.items(), key=lambda item: item[1].reused, reverse=True))
+
+    for name, step in summary.steps.items():
+        if not name.startswith("gate-") or step.reused:
+            continue
+        task = name.removeprefix("gate-")
+        entry = TaskSummary(task)
+        verdict = _download(tracking, step.run_id, "blessing.json")
+        if verdict is not None:
+            entry.blessing = json.loads(verdict.read_text())
+            entry.champion_before = (entry.blessing or {}).get("champion_version")
+        now = champion(registry, task)
+        entry.champion_after = now.version if now else None
+        promoted = summary.steps.get(f"promote-{task}")
+        entry.changed = promoted is not None and promoted.tags.get("eve.changed") == "true"
+        summary.tasks[task] = entry
+    return summary
+
+
+def _add_inputs(tracking: Tracking, summary: RunSummary, step: StepSummary) -> None:
+    """Add the steps that `step` was made from, and theirs, as far as they are not this run's own."""
+    known = {other.run_id for other in summary.steps.values()}
+    for run_id in step.inputs:
+        if run_id not in known:
+            found = _step(tracking.client.get_run(run_id), reused=True)
+            summary.steps.setdefault(found.name, found)
+            _add_inputs(tracking, summary, found)
+
+
+def _step(run: Any, *, reused: bool) -> StepSummary:
+    tags = dict(run.data.tags)
+    end = run.info.end_time or run.info.start_time
+    return StepSummary(
+        name=tags.get("eve.step", run.info.run_name),
+        run_id=run.info.run_id,
+        status=run.info.status,
+        reused=reused,
+        seconds=(end - run.info.start_time) / 1000,
+        tags=tags,
+        inputs=[run_id for run_id in tags.get(INPUTS_TAG, "").split(",") if run_id],
+    )
+
+
+def _download(tracking: Tracking, run_id: str, path: str) -> Path | None:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=tracking.uri))
+    except (MlflowException, OSError):
+        return None

@@ -1,0 +1,52 @@
+"""The report of a pipeline run as one self-contained HTML file."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from eve_core.config import RegistryConfig
+from eve_core.report.collect import RunSummary
+
+_TITLES = {"vqa": "Visual question answering", "nlvr2": "Visual reasoning over two pictures (NLVR2)", "retrieval": "Image-text retrieval"}
+
+
+def write_page(summary: RunSummary, registry: RegistryConfig, out: Path) -> None:
+    """Write the page for `summary` to `out`; pictures are embedded.
+
+    Args:
+        summary: from `collect`.
+        registry: where the figures are.
+        out: the HTML file.
+    """
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(loader=PackageLoader("eve_core.report"), autoescape=select_autoescape())
+    page = environment.get_template("page.html").render(
+        run=summary,
+        pretraining=_figures(summary, registry, "pretrain"),
+        tasks=[
+            {
+                "name": name,
+                "title": _TITLES[name],
+                "summary": task,
+                "training": _figures(summary, registry, f"finetune-{name}"),
+                "examples": _figures(summary, registry, f"evaluate-{name}"),
+            }
+            for name, task in summary.tasks.items()
+        ],
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out)
+
+
+def _figures(summary: RunSummary, registry: RegistryConfig, step: str) -> dict[str, Any]:
+    """Figures of a step by name, as data addresses."""
+    folder = summary.artifact(registry, step, "figures")
+    if folder is None:
+        return {}
+    return {
+        path.stem: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        for path in sorted(folder.glob("*.png"))
+    }

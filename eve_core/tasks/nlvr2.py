@@ -1,0 +1,138 @@
+"""NLVR2: is a statement true of two pictures?"""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eve_core.config import EvaluationConfig, FinetuningConfig
+from eve_core.data.prepared import ImageStore
+from eve_core.data.preprocessing import Preprocessor
+from eve_core.errors import UserError
+from eve_core.progress import Progress
+from eve_core.tasks.task import Examples, Task, TaskScores, batches, text_batch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from eve_core.model import EvePreTrainedModel
+
+
+class Nlvr2Task(Task):
+    """Accuracy, and consistency: the share of sentences judged right on every pair they come with."""
+
+    name = "nlvr2"
+    model_class_name = "EveForVisualReasoning"
+
+    def labels(self, rows: "pa.Table", config: FinetuningConfig) -> list[str]:
+        """False and true, in the order of the logits."""
+        return ["False", "True"]
+
+    def examples(
+        self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str] | None
+    ) -> Examples:
+        """Statements with their pair of pictures and label."""
+        return _Statements(_labelled(rows, "train on"), images, preprocessor)
+
+    def score(
+        self,
+        model: "EvePreTrainedModel",
+        preprocessor: Preprocessor,
+        rows: "pa.Table",
+        images: ImageStore,
+        config: EvaluationConfig,
+        description: str,
+    ) -> TaskScores:
+        """Accuracy and consistency, by the official definitions."""
+        import pyarrow as pa
+
+        statements = _labelled(rows, "score")
+        predictions: list[bool] = []
+        with Progress(description, len(statements), "statement") as progress:
+            for indices in batches(len(statements), config.batch_size):
+                chunk = [statements[i] for i in indices]
+                inputs = [
+                    {
+                        "left_image": images[row["left_image_id"]],
+                        "right_image": images[row["right_image_id"]],
+                        "statement": row["statement"],
+                    }
+                    for row in chunk
+                ]
+                predictions += [answer["answer"] for answer in self.predict(model, preprocessor, inputs)]
+                progress.update(len(chunk))
+
+        right = np.array([p == row["label"] for p, row in zip(predictions, statements, strict=True)])
+        by_sentence: dict[str, list[bool]] = defaultdict(list)
+        for row, is_right in zip(statements, right, strict=True):
+            by_sentence[row["statement"]].append(bool(is_right))
+        items = pa.table(
+            {
+                "item_id": [row["statement_id"] for row in statements],
+                "image_id": [row["left_image_id"] for row in statements],
+                "score": right.astype(float),
+                "second_image_id": [row["right_image_id"] for row in statements],
+                "text": [row["statement"] for row in statements],
+                "prediction": [str(prediction) for prediction in predictions],
+                "target": [str(row["label"]) for row in statements],
+            }
+        )
+        metrics = {
+            "accuracy": float(right.mean()),
+            "consistency": float(np.mean([all(answers) for answers in by_sentence.values()])),
+        }
+        return TaskScores(metrics, items)
+
+    def predict(
+        self, model: "EvePreTrainedModel", preprocessor: Preprocessor, inputs: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """{"left_image": bytes, "right_image": bytes, "statement": str} -> {"answer": bool, "score": P(true)}."""
+        import torch
+
+        with torch.inference_mode():
+            logits = model(
+                pixel_values=torch.stack(
+                    [_pair(preprocessor, row["left_image"], row["right_image"]) for row in inputs]
+                ).to(model.device),
+                **text_batch(preprocessor, [row["statement"] for row in inputs], model.device),
+            ).logits.float()
+        return [{"answer": bool(p > 0.5), "score": float(p)} for p in logits.softmax(-1)[:, 1]]
+
+
+class _Statements(Examples):
+    def __init__(self, rows: list[dict[str, Any]], images: ImageStore, preprocessor: Preprocessor) -> None:
+        self.rows = rows
+        self.images = images
+        self.preprocessor = preprocessor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
+        row = self.rows[index]
+        return {
+            "pixel_values": _pair(
+                self.preprocessor, self.images[row["left_image_id"]], self.images[row["right_image_id"]]
+            ),
+            **self.preprocessor.text(row["statement"]),
+            "labels": int(row["label"]),
+        }
+
+
+def _pair(preprocessor: Preprocessor, left: bytes, right: bytes) -> "torch.Tensor":
+    """Bytes of two pictures -> (2, 3, S, S)."""
+    import torch
+
+    return torch.stack([preprocessor.picture(left, "the left picture"), preprocessor.picture(right, "the right picture")])
+
+
+def _labelled(rows: "pa.Table", purpose: str) -> list[dict[str, Any]]:
+    statements: list[dict[str, Any]] = rows.to_pylist()
+    unlabelled = [row["statement_id"] for row in statements if row["label"] is None]
+    if unlabelled:
+        raise UserError(
+            f"{len(unlabelled)} of {len(statements)} statements to {purpose} have no label ({unlabelled[0]} is the "
+            "first); use a split whose labels are public"
+        )
+    return statements

@@ -1,0 +1,75 @@
+"""Pre-training: a tokenizer from the run's texts, a fresh network, masked signal modelling."""
+
+from pathlib import Path
+
+from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
+from eve_core.data.prepared import PreparedData
+from eve_core.data.preprocessing import Preprocessor
+from eve_core.data.selection import split_rows, texts_of
+from eve_core.data.tokenizer import train_tokenizer
+from eve_core.errors import UserError
+from eve_core.training.trainer import LogMetrics, train, write_log
+
+
+def pretrain(
+    data: PreparedData,
+    config: PretrainingConfig,
+    model_config: ModelConfig,
+    tokenizer_config: TokenizerConfig,
+    out: Path,
+    *,
+    seed: int,
+    scratch: Path,
+    log: LogMetrics | None = None,
+) -> None:
+    """Train a tokenizer and a model, and write them to `out` as a `from_pretrained` folder with its training log.
+
+    Args:
+        data: prepared pictures and captions.
+        config: pairs, masks, optimizer.
+        model_config: size of the network.
+        tokenizer_config: size of the vocabulary, and which texts besides the captions it is learnt from.
+        out: folder to write.
+        seed: of every draw.
+        scratch: folder for checkpoints to resume from.
+        log: called with metrics and step.
+
+    Raises:
+        UserError: the data set lacks what the config names, or the model's configuration is impossible.
+    """
+    import pyarrow as pa
+    import torch
+
+    from eve_core.model import EveConfig, EveForPreTraining
+    from eve_core.objectives import MaskedPairs, masked_signal_modeling
+
+    captions = pa.concat_tables([split_rows(data, split) for split in config.data])
+    texts = texts_of(captions) + [text for split in tokenizer_config.data for text in texts_of(split_rows(data, split))]
+    try:
+        eve_config = EveConfig.named(model_config.size, **model_config.overrides)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model: {error}") from None
+    tokenizer = train_tokenizer(texts, tokenizer_config, eve_config.max_text_length)
+    eve_config.vocab_size, eve_config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+    preprocessor = Preprocessor(tokenizer, eve_config.image_size, eve_config.max_text_length)
+
+    torch.manual_seed(seed)
+    model = EveForPreTraining(eve_config)
+    pairs = MaskedPairs(
+        captions, data.images, preprocessor, eve_config.num_patches, config.image_mask_ratio, config.text_mask_ratio
+    )
+    history = train(
+        model,
+        pairs,
+        masked_signal_modeling,
+        config.optimization,
+        seed=seed,
+        pad_token_id=tokenizer.pad_token_id,
+        description="pre-training",
+        scratch=scratch,
+        log=log,
+    )
+    model.save_pretrained(out)
+    preprocessor.save(out)
+    write_log(history, out)
+

@@ -1,0 +1,1 @@
+"""Pipelines: the Kubeflow DAG that trains, and the Prefect flow that decides when."""

@@ -1,0 +1,1 @@
+"""The training pipeline: its DAG, and compiling, checking and running it."""

@@ -1,0 +1,99 @@
+"""The DAG: data, pre-training, and for each task fine-tuning, scoring, gate, registration and promotion.
+
+The shape is the one that runs alike in a subprocess, in Docker and on Kubeflow: an exit handler around a loop over
+tasks around one nested pipeline a task, whose gate returns a single unnamed bool.
+"""
+
+from kfp import dsl
+
+from components.data_processing.fetch_data.component import fetch_data
+from components.data_processing.resolve_data.component import resolve_data
+from components.data_processing.validate_data.component import validate_data
+from components.deployment.promote.component import promote
+from components.deployment.register.component import register
+from components.deployment.report.component import report
+from components.evaluation.evaluate.component import evaluate
+from components.evaluation.find_baseline.component import find_baseline
+from components.evaluation.gate.component import gate
+from components.training.finetune.component import finetune
+from components.training.pretrain.component import pretrain
+
+
+def never_cached(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """For steps that look at a moving thing (a branch, the champion) or act on the registry."""
+    return task.set_caching_options(False)
+
+
+@dsl.pipeline(name="eve-task")
+def eve_task(
+    task: str,
+    task_data: str,
+    finetuning: str,
+    evaluation: str,
+    gate_settings: str,
+    revision: str,
+    git_revision: str,
+    run: dict,
+    prepared: dsl.Input[dsl.Dataset],
+    pretrained: dsl.Input[dsl.Model],
+) -> None:
+    """One downstream task, from the pre-trained model to the champion."""
+    finetuned = finetune(
+        task=task, task_data=task_data, finetuning=finetuning, prepared=prepared, pretrained=pretrained, run=run
+    )
+    candidate = finetuned.outputs["checkpoint"]
+    baseline = never_cached(find_baseline(task=task, candidate=candidate, run=run))
+    scored = evaluate(
+        task=task,
+        task_data=task_data,
+        evaluation=evaluation,
+        revision=revision,
+        baseline=baseline.output,
+        prepared=prepared,
+        candidate=candidate,
+        run=run,
+    )
+    verdict = never_cached(
+        gate(task=task, settings=gate_settings, git_revision=git_revision, scores=scored.outputs["scores"], run=run)
+    )
+    with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712 (kfp compares, not Python)
+        version = never_cached(
+            register(task=task, checkpoint=candidate, blessing=verdict.outputs["blessing"], run=run)
+        )
+        never_cached(promote(task=task, version=version.output, run=run))
+
+
+@dsl.pipeline(name="eve-training", description="EVE: pre-train, fine-tune, gate and promote.")
+def eve_training(
+    run: dict,
+    data: dict,
+    remote: str,
+    validation: dict,
+    tokenizer: dict,
+    model: dict,
+    pretraining: dict,
+    tasks: list,
+    git_revision: str,
+) -> None:
+    """The whole workflow; `pipelines.eve_training.arguments` makes the parameters from a config."""
+    with dsl.ExitHandler(never_cached(report(run=run)), name="workflow"):
+        revision = never_cached(resolve_data(data=data, run=run))
+        fetched = fetch_data(revision=revision.output, remote=remote, run=run)
+        prepared = fetched.outputs["prepared"]
+        validated = validate_data(prepared=prepared, validation=validation, run=run)
+        pretrained = pretrain(
+            prepared=prepared, pretraining=pretraining, model=model, tokenizer=tokenizer, run=run
+        ).after(validated)
+        with dsl.ParallelFor(tasks, name="tasks") as item:
+            eve_task(
+                task=item.name,
+                task_data=item.data,
+                finetuning=item.finetuning,
+                evaluation=item.evaluation,
+                gate_settings=item.gate,
+                revision=revision.output,
+                git_revision=git_revision,
+                run=run,
+                prepared=prepared,
+                pretrained=pretrained.outputs["pretrained"],
+            )

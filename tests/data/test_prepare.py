@@ -1,0 +1,267 @@
+"""Preparing: what is stored, what is left out, and that a failure leaves nothing half-done."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from eve_core.config import CocoCaptionsSource, FlickrSource, Nlvr2Source, SourceConfig
+from eve_core.data.prepare import prepare_all, prepare_set
+from eve_core.data.prepared import PreparedData
+from eve_core.data.sources.layout import find_source
+from eve_core.errors import UserError
+from tests.data.conftest import world_config
+
+
+def jpeg(color: str = "red", size: tuple[int, int] = (20, 10), **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "JPEG", **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def flickr(
+    folder: Path, pictures: dict[str, bytes | None], captions: dict[str, list[str]] | None = None
+) -> FlickrSource:
+    """A Karpathy file with one picture an entry; None stands for a file that is not there."""
+    (folder / "images").mkdir(parents=True)
+    images = []
+    for number, (name, data) in enumerate(pictures.items()):
+        if data is not None:
+            (folder / "images" / name).write_bytes(data)
+        texts = (captions or {}).get(name, ["a dog", "a brown dog"])
+        sentences = [{"raw": text, "sentid": 10 * number + place} for place, text in enumerate(texts)]
+        images.append({"filename": name, "split": "train", "sentences": sentences})
+    path = folder / "dataset_flickr8k.json"
+    path.write_text(json.dumps({"images": images, "dataset": "flickr8k"}))
+    return FlickrSource(set="flickr8k", annotations=path, images=folder / "images")
+
+
+def quiet(source: SourceConfig, out: Path, allow_partial: bool = True) -> PreparedData:
+    prepare_set(source, out, allow_partial=allow_partial, progress=False)
+    return PreparedData.open(out, verify=True)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_preparing_twice_gives_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
+    prepare_all(world_config(), tmp_path / "again", tmp_path / "elsewhere", progress=False)
+    assert everything(tmp_path / "again") == everything(workspace / "prepared")
+
+
+def test_the_pictures_of_coco_are_stored_once_for_both_sets(prepared: PreparedData) -> None:
+    captioned = prepared.table("captions", set="coco_captions")["image_id"].unique().to_pylist()
+    asked_about = prepared.table("questions")["image_id"].unique().to_pylist()
+    stored = [shard for shard in prepared.manifest.shards if shard.path.startswith("images/coco")]
+    assert sorted(captioned) == sorted(asked_about)
+    assert sum(shard.rows for shard in stored) == len(captioned) == 48
+
+
+def test_a_set_added_later_brings_only_its_new_pictures(world: Path, tmp_path: Path) -> None:
+    captions = find_source("coco_captions", world / "coco")
+    first = quiet(captions, tmp_path / "out")
+    shards = {path: data for path, data in everything(tmp_path / "out").items() if path.startswith("images/")}
+    # The questions' pictures are stored by now, so none has to be found.
+    (tmp_path / "empty").mkdir()
+    both = quiet(find_source("vqa_v2", world / "vqa2", tmp_path / "empty"), tmp_path / "out", allow_partial=False)
+    now = {path: data for path, data in everything(tmp_path / "out").items() if path.startswith("images/")}
+    assert now == shards
+    assert both.manifest.sets["coco_captions"] == first.manifest.sets["coco_captions"]
+    assert both.manifest.sets["vqa_v2"].counts == {"train": 132, "val": 12}
+
+
+def test_preparing_a_set_again_changes_nothing(world: Path, tmp_path: Path) -> None:
+    source = find_source("flickr8k", world / "flickr8k")
+    first = quiet(source, tmp_path / "out").digest
+    assert quiet(source, tmp_path / "out").digest == first
+
+
+def test_stored_pictures_are_the_original_files(world: Path, prepared: PreparedData) -> None:
+    for path in sorted((world / "nlvr2/images").iterdir()):
+        assert prepared.images[f"nlvr2/{path.stem}"] == path.read_bytes()
+
+
+def test_missing_pictures_are_counted_or_refused(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"here.jpg": jpeg(), "gone.jpg": None})
+    data = quiet(source, tmp_path / "out")
+    summary = data.manifest.sets["flickr8k"]
+    assert summary.counts == {"train": 2}
+    assert summary.dropped == {"missing_picture": 2}
+    assert summary.dropped_examples == {"missing_picture": ["gone.jpg"]}
+    with pytest.raises(UserError, match=r"missing picture: gone.jpg .*--partial"):
+        quiet(source, tmp_path / "strict", allow_partial=False)
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>404</html>", "HTML"),
+        (jpeg(size=(300, 300), quality=95)[:-400], "truncated"),
+        (b"no picture at all", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+    ],
+)
+def test_unreadable_pictures_are_counted_or_refused(tmp_path: Path, broken: bytes, reason: str) -> None:
+    source = flickr(tmp_path, {"bad.jpg": broken, "good.jpg": jpeg()})
+    data = quiet(source, tmp_path / "out")
+    assert data.manifest.sets["flickr8k"].dropped == {"unreadable_picture": 2}
+    assert list(data.images) == ["flickr8k/good"]
+    with pytest.raises(UserError, match=rf"unreadable picture: bad.jpg \(.*{reason}"):
+        quiet(source, tmp_path / "strict", allow_partial=False)
+
+
+def test_a_decompression_bomb_is_unreadable(tmp_path: Path) -> None:
+    bomb = bytearray(jpeg())
+    frame = bomb.index(b"\xff\xc0")
+    bomb[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"  # 65,535 x 65,535 pixels
+    source = flickr(tmp_path, {"bomb.jpg": bytes(bomb), "good.jpg": jpeg()})
+    assert quiet(source, tmp_path / "out").manifest.sets["flickr8k"].dropped == {"unreadable_picture": 2}
+
+
+def test_a_pair_with_one_bad_picture_stores_neither(tmp_path: Path) -> None:
+    for name, data in {
+        "dev-1-0-img0": jpeg(),
+        "dev-1-0-img1": b"",
+        "dev-2-0-img0": jpeg(),
+        "dev-2-0-img1": jpeg(),
+    }.items():
+        (tmp_path / f"{name}.png").write_bytes(data)
+    lines = [{"identifier": f"dev-{n}-0-0", "sentence": "two dogs", "label": "True"} for n in (1, 2)]
+    (tmp_path / "dev.json").write_text("\n".join(json.dumps(line) for line in lines))
+    data = quiet(Nlvr2Source(statements=[tmp_path / "dev.json"], images=tmp_path), tmp_path / "out")
+    assert sorted(data.images) == ["nlvr2/dev-2-0-img0", "nlvr2/dev-2-0-img1"]
+
+
+def test_captions_without_words_are_counted_or_refused(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"a.jpg": jpeg()}, {"a.jpg": ["a dog", "", " \n"]})
+    summary = quiet(source, tmp_path / "out").manifest.sets["flickr8k"]
+    assert summary.dropped == {"empty_caption": 2}
+    assert summary.dropped_examples == {"empty_caption": ["1", "2"]}
+    with pytest.raises(UserError, match="empty caption: 1 "):
+        quiet(source, tmp_path / "strict", allow_partial=False)
+
+
+def test_no_row_left_says_why(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"gone.jpg": None, "bad.jpg": b""})
+    with pytest.raises(UserError, match=r"no annotation left: 2 missing_picture \(such as gone.jpg\), 2 unreadable"):
+        quiet(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_annotations_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no annotation at all"):
+        quiet(flickr(tmp_path, {}), tmp_path / "out")
+
+
+def test_a_failing_set_leaves_the_folder_as_it_was(world: Path, tmp_path: Path) -> None:
+    quiet(find_source("flickr8k", world / "flickr8k"), tmp_path / "out")
+    before = everything(tmp_path / "out")
+    # The first pictures are fine and get written; the last one stops it.
+    pictures: dict[str, bytes | None] = {f"{n}.jpg": jpeg() for n in range(300)}
+    with pytest.raises(UserError):
+        quiet(flickr(tmp_path / "bad", {**pictures, "last.jpg": b""}), tmp_path / "out", allow_partial=False)
+    assert everything(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "out"]
+
+
+def test_a_killed_preparation_is_not_taken_for_whole(tmp_path: Path) -> None:
+    large = jpeg(size=(1000, 1000))
+    source = flickr(tmp_path, {f"{n}.jpg": large for n in range(120)})
+    code = (
+        "import sys; from pathlib import Path; from eve_core.config import FlickrSource;"
+        "from eve_core.data.prepare import prepare_set;"
+        f"prepare_set(FlickrSource(set='flickr8k', annotations=Path({str(source.annotations)!r}), "
+        f"images=Path({str(source.images)!r})), Path({str(tmp_path / 'out')!r}), allow_partial=True, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    unfinished = tmp_path / ".out.preparing"
+    while not unfinished.exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert unfinished.exists()
+    with pytest.raises(UserError, match="holds no prepared data"):
+        PreparedData.open(tmp_path / "out")
+    assert quiet(source, tmp_path / "out").manifest.sets["flickr8k"].counts == {"train": 240}
+    assert not unfinished.exists()
+
+
+def test_a_file_that_cannot_grow_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {f"{n}.jpg": jpeg(size=(400, 400)) for n in range(60)})
+    code = (
+        "import resource, sys; from pathlib import Path; from eve_core.config import FlickrSource;"
+        "from eve_core.data.prepare import prepare_set; from eve_core.errors import UserError;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n"
+        f" prepare_set(FlickrSource(set='flickr8k', annotations=Path({str(source.annotations)!r}), "
+        f"images=Path({str(source.images)!r})), Path({str(tmp_path / 'out')!r}), allow_partial=True, progress=False)\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("preparing flickr8k into")
+    assert "File too large" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset_flickr8k.json", "images"]
+
+
+def test_a_foreign_folder_is_never_replaced(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("years of work")
+    source = find_source("flickr8k", world / "flickr8k")
+    with pytest.raises(UserError, match=r"also holds thesis.txt"):
+        quiet(source, tmp_path / "out")
+    with pytest.raises(UserError, match=r"also holds thesis.txt"):
+        prepare_all(world_config(), tmp_path / "out", tmp_path, progress=False)
+    assert (tmp_path / "out/thesis.txt").read_text() == "years of work"
+
+
+def test_the_sources_of_a_configuration_are_checked(tmp_path: Path) -> None:
+    config = world_config()
+    for sources, message in [([], "data.sources is empty"), ([config.sources[0]] * 2, "coco_captions twice")]:
+        with pytest.raises(UserError, match=message):
+            prepare_all(config.model_copy(update={"sources": sources}), tmp_path / "out", tmp_path)
+    with pytest.raises(UserError, match=r"data.synthetic is not set"):
+        prepare_all(config.model_copy(update={"synthetic": None}), tmp_path / "out", tmp_path)
+
+
+@pytest.mark.real_data
+def test_real_samples_have_the_known_counts(real_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    quiet(find_source("coco_captions", real_data / "coco"), out, allow_partial=False)
+    quiet(find_source("vqa_v2", real_data / "vqa2", real_data / "coco/images"), out, allow_partial=False)
+    quiet(find_source("flickr8k", real_data / "flickr8k"), out, allow_partial=False)
+    data = quiet(find_source("nlvr2", real_data / "nlvr2"), out)
+    sets = data.manifest.sets
+    assert sum(sets["coco_captions"].counts.values()) == 1711
+    assert len(data.table("captions", set="coco_captions")["image_id"].unique()) == 342
+    assert sets["vqa_v2"].counts == {"train": 170, "val": 13}
+    assert sets["flickr8k"].counts == {"train": 753 * 5, "val": 113 * 5}
+    assert sets["nlvr2"].counts == {"dev": 8}
+    assert sets["nlvr2"].dropped == {"missing_picture": 6974}
+    modes = data.image_info()["mode"].to_pylist()
+    assert modes.count("L") == 3
+    for image_id, width in zip(*(data.image_info()[name].to_pylist() for name in ("image_id", "width")), strict=True):
+        assert Image.open(io.BytesIO(data.images[image_id])).width == width
+
+
+@pytest.mark.real_data
+def test_karpathy_and_the_official_form_say_the_same(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "coco"
+    tables = {}
+    for name in ("annotations/captions_sample2014.json", "dataset_coco.json"):
+        source = CocoCaptionsSource(annotations=[folder / name], images=folder / "images")
+        table = quiet(source, tmp_path / Path(name).stem).table("captions")
+        tables[name] = sorted(
+            zip(table["image_id"].to_pylist(), map(str.strip, table["caption"].to_pylist()), strict=True)
+        )
+    official, karpathy = tables.values()
+    assert official == karpathy

@@ -1,0 +1,82 @@
+"""A real MLflow on SQLite for every test: one fresh database is made a session and copied, for it takes seconds."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eve_core.config.run import RegistryConfig
+from eve_core.evaluation.blessing import Blessing, Check, write_blessing
+from eve_core.model_digest import model_digest
+
+
+def config_in(folder: Path) -> RegistryConfig:
+    return RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory):
+    from eve_core.registry.tracking import open_experiment
+
+    folder = tmp_path_factory.mktemp("fresh")
+    # Another experiment than the tests': its artifact folder is part of the database.
+    open_experiment(config_in(folder).model_copy(update={"experiment": "fresh"}))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def config(tmp_path, fresh_database, monkeypatch):
+    """An empty registry. The working folder is empty too and has to stay so."""
+    shutil.copyfile(fresh_database, tmp_path / "mlflow.db")
+    working_folder = tmp_path / "working-folder"
+    working_folder.mkdir()
+    monkeypatch.chdir(working_folder)
+    yield config_in(tmp_path)
+    assert list(working_folder.iterdir()) == []
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make a stand-in checkpoint with its blessing; the registry never looks into the weights."""
+
+    def make(weights: str, champion: str | None = None, accuracy: float = 0.7, **changes) -> tuple[Path, Path]:
+        checkpoint = tmp_path / f"checkpoint-{weights}"
+        checkpoint.mkdir(exist_ok=True)
+        (checkpoint / "config.json").write_text(json.dumps({"task": "vqa"}))
+        (checkpoint / "model.safetensors").write_text(weights)
+        (checkpoint / "optimizer.pt").write_text("not part of the model")
+        blessing = Blessing(
+            task="vqa",
+            blessed=True,
+            reasons=(),
+            checks=(Check("floor accuracy", accuracy, 0.5, True, f"accuracy {accuracy} is at least 0.5"),),
+            items=300,
+            test_digest="test",
+            data_digest="data",
+            data_revision="revision",
+            code_revision="code",
+            model_digest=model_digest(checkpoint),
+            metrics={"accuracy": accuracy},
+            champion_version=champion,
+            champion_digest=champion and "old",
+            champion_metrics=champion and {"accuracy": 0.6},
+        )
+        path = tmp_path / f"blessing-{weights}-{champion}-{accuracy}.json"
+        write_blessing(replace(blessing, **changes), path)
+        return checkpoint, path
+
+    return make
+
+
+@pytest.fixture
+def registered(config, make):
+    """Register a stand-in and return its version."""
+    from eve_core.registry.models import register
+
+    def registered(weights: str, champion: str | None = None, **changes) -> str:
+        checkpoint, blessing = make(weights, champion, **changes)
+        return register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+
+    return registered

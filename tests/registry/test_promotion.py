@@ -1,0 +1,205 @@
+"""Promotion: with evidence only, recorded, and finished by a repeated call."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eve_core.errors import UserError
+from eve_core.evaluation.blessing import read_blessing, write_blessing
+from eve_core.model_digest import model_digest
+from eve_core.registry.models import aliases, register
+from eve_core.registry.promotion import baseline_for, champion, download_checkpoint, history, promote
+from eve_core.registry.tracking import open_experiment
+
+
+@pytest.fixture
+def promoted(config):
+    def promoted(version, reason="better"):
+        return promote(config, task="vqa", version=version, reason=reason)
+
+    return promoted
+
+
+def aliases_of(config):
+    return aliases(open_experiment(config), "eve-vqa")
+
+
+def moves(config):
+    return [(entry.from_version, entry.to_version) for entry in history(config, "vqa")]
+
+
+def test_there_is_no_champion_at_first(config):
+    assert champion(config, "vqa") is None
+    assert baseline_for(config, "vqa", "any") is None
+    assert history(config, "vqa") == []
+
+
+def test_the_champion_gives_way_and_is_remembered(config, registered, promoted):
+    one = promoted(registered("a"), "the first")
+    assert (one.champion, one.previous, one.changed) == ("1", None, True)
+    two = promoted(registered("b", champion="1"), "a gain")
+    assert (two.champion, two.previous, two.changed) == ("2", "1", True)
+    assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
+    assert [(e.from_version, e.to_version, e.reason) for e in history(config, "vqa")] == [
+        (None, "1", "the first"),
+        ("1", "2", "a gain"),
+    ]
+    best = champion(config, "vqa")
+    assert (best.version, best.metrics, best.data_revision) == ("2", {"accuracy": 0.7}, "revision")
+    assert history(config, "vqa")[-1].blessing_digest == best.blessing_digest
+
+
+def test_promoting_the_champion_again_does_nothing(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    again = promoted("2")
+    assert (again.champion, again.previous, again.changed) == ("2", "1", False)
+    assert len(history(config, "vqa")) == 2
+    assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
+
+
+def test_the_same_model_under_a_new_number_changes_nothing(config, registered, promoted):
+    """A repeated run with another code revision gets another blessing, and so another version, for the same model."""
+    promoted(registered("a"))
+    assert registered("a", code_revision="later") == "2"
+    again = promoted("2")
+    assert (again.champion, again.changed) == ("1", False)
+    assert aliases_of(config) == {"champion": "1"}
+
+
+def test_registering_the_champion_again_does_not_make_it_a_candidate(config, registered, promoted):
+    promoted(registered("a"))
+    assert registered("a") == "1"
+    assert aliases_of(config) == {"champion": "1"}
+
+
+def test_a_candidate_has_to_beat_the_champion_and_a_repeated_one_the_same_as_before(config, registered, promoted):
+    promoted(registered("a"))
+    assert baseline_for(config, "vqa", "another model").version == "1"
+    first = champion(config, "vqa").model_digest
+    assert baseline_for(config, "vqa", first) is None  # it was compared with nothing
+    promoted(registered("b", champion="1"))
+    second = champion(config, "vqa").model_digest
+    assert baseline_for(config, "vqa", second).version == "1"
+    assert baseline_for(config, "vqa", first).version == "2"
+
+
+def test_a_version_compared_with_another_champion_is_refused(config, registered, promoted):
+    promoted(registered("a"))
+    for weights in ("b", "c"):
+        registered(weights, champion="1")
+    promoted("2")
+    with pytest.raises(UserError, match="version 3 was compared with champion 1 but there is champion 2 now"):
+        promoted("3")
+    registered("d")
+    with pytest.raises(UserError, match="version 4 was compared with no champion but there is champion 2 now"):
+        promoted("4")
+    assert aliases_of(config)["champion"] == "2"
+    assert len(history(config, "vqa")) == 2
+
+
+def test_a_former_champion_may_return(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    back = promoted("1", "version 2 answers too slowly")
+    assert (back.champion, back.previous, back.changed) == ("1", "2", True)
+    assert moves(config) == [(None, "1"), ("1", "2"), ("2", "1")]
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_an_interrupted_promotion_is_finished_by_the_next_call(config, registered, promoted, monkeypatch, calls):
+    from mlflow import MlflowClient
+
+    promoted(registered("a"))
+    version = registered("b", champion="1")
+    left = calls
+
+    def limited(original):
+        def call(*arguments, **named):
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return original(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"):
+            patch.setattr(MlflowClient, name, limited(getattr(MlflowClient, name)))
+        with pytest.raises(KeyboardInterrupt):
+            promoted(version)
+    promoted(version)
+    assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
+    assert moves(config) == [(None, "1"), ("1", "2")]
+
+
+def stored(config):
+    return Path(open_experiment(config).client.get_model_version_download_uri("eve-vqa", "1")) / "artifacts"
+
+
+def test_a_version_without_its_blessing_is_refused(config, registered, promoted):
+    registered("a")
+    path = stored(config) / "blessing.json"
+    kept = path.read_text()
+    path.write_text(json.dumps({**json.loads(kept), "items": 10_000}))
+    with pytest.raises(UserError, match="was changed after"):
+        promoted("1")
+    path.write_text(kept)
+    write_blessing(replace(read_blessing(path), items=10_000), path)
+    with pytest.raises(UserError, match="has not the blessing that it was registered with"):
+        promoted("1")
+    path.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        promoted("1")
+    assert aliases_of(config) == {"candidate": "1"}
+    assert history(config, "vqa") == []
+
+
+def test_a_version_whose_stored_model_changed_is_refused(config, registered, promoted):
+    registered("a")
+    (stored(config) / "checkpoint" / "model.safetensors").write_text("other weights")
+    with pytest.raises(UserError, match="holds another model than its blessing"):
+        promoted("1")
+
+
+def test_an_unknown_version_or_task_is_named(config, registered, promoted):
+    registered("a")
+    for version in ("9", "newest"):
+        with pytest.raises(UserError, match=f"no version {version} of eve-vqa"):
+            promoted(version)
+    with pytest.raises(UserError, match="choose one of vqa, nlvr2, retrieval"):
+        promote(config, task="captioning", version="1", reason="")
+
+
+def test_a_version_that_somebody_else_made_is_refused(config, promoted):
+    client = open_experiment(config).client
+    client.create_registered_model("eve-vqa")
+    client.create_model_version("eve-vqa", source="/nowhere")
+    with pytest.raises(UserError, match="was not registered by eve"):
+        promoted("1")
+
+
+def test_a_checkpoint_is_read_where_it_is_stored(config, make, promoted):
+    checkpoint, blessing = make("a")
+    promoted(register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1"))
+    folder = download_checkpoint(config, champion(config, "vqa"))
+    assert folder == stored(config) / "checkpoint"
+    assert model_digest(folder) == model_digest(checkpoint)
+
+
+def test_another_process_reads_the_same(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    code = (
+        "from eve_core.config.run import RegistryConfig\n"
+        "from eve_core.registry.promotion import champion, history\n"
+        f"config = RegistryConfig.model_validate_json({config.model_dump_json()!r})\n"
+        "print(champion(config, 'vqa').version, [entry.to_version for entry in history(config, 'vqa')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("2 ['1', '2']\n", "")

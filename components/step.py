@@ -63,7 +63,7 @@ def step(
     from eve_core.registry.tracking import step_run
 
     settings = RunSettings.model_validate(run)
-    with _told(name), step_run(settings.registry, pipeline_run_key(), name, params=_flat(params or {})) as mlflow_run:
+    with told(name), step_run(settings.registry, pipeline_run_key(), name, params=_flat(params or {})) as mlflow_run:
         sources = [stamp["run_id"] for folder in inputs if (stamp := _read_stamp(Path(folder)))]
         mlflow_run.set_tags({"eve.inputs": ",".join(sources), "eve.code_digest": settings.code_digest})
         yield Step(name, settings, mlflow_run)
@@ -86,7 +86,7 @@ def pipeline_run_key() -> str:
 
 
 @contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
+def told(name: str) -> Iterator[None]:
     """Under `eve run`, keep the step's output in a file of its own and leave the reason of a failure where it looks."""
     folder = os.environ.get("EVE_PROGRESS")
     if folder:

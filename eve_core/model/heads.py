@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import initialization as init
 
 from eve_core.model.configuration import EveConfig
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
@@ -117,6 +118,12 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
         self.temperature = nn.Parameter(torch.tensor(config.temperature_init))
         self.matching_head = nn.Linear(config.hidden_size, 2)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.constant_(self.temperature, self.config.temperature_init)
 
     def embed_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, image_size, image_size) -> (B, D), unit length."""

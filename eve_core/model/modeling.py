@@ -5,6 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from eve_core.model.attention import SelfAttention
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
 from eve_core.model.embeddings import TextEmbeddings, VisionEmbeddings
@@ -42,6 +43,9 @@ class EvePreTrainedModel(PreTrainedModel):
                     init.zeros_(parameter)
                 else:
                     init.trunc_normal_(parameter, std=std, a=-std, b=std)
+        elif isinstance(module, SelfAttention):
+            init.zeros_(module.q_bias)
+            init.zeros_(module.v_bias)
         elif isinstance(module, EncoderBlock):
             init.constant_(module.gamma_1, self.config.layer_scale_init)
             init.constant_(module.gamma_2, self.config.layer_scale_init)

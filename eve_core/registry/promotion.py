@@ -72,6 +72,11 @@ class ChampionVersion:
     pipeline_run: str
     """Key of the pipeline run that made it."""
 
+    @property
+    def uri(self) -> str:
+        """MLflow's address of it."""
+        return f"models:/{self.name}/{self.version}"
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -169,6 +174,15 @@ def promote(config: RegistryConfig, *, task: str, version: str, reason: str) -> 
 def history(config: RegistryConfig, task: str) -> list[LogEntry]:
     """The promotion log of a task, oldest first."""
     return _log(open_experiment(config), registered_name(config, task))
+
+
+def registered_version(config: RegistryConfig, task: str, version: str) -> ChampionVersion:
+    """A version of the task's registered model.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    return _version(open_experiment(config), task, registered_name(config, task), version)
 
 
 def download_checkpoint(config: RegistryConfig, version: ChampionVersion) -> Path:

@@ -6,6 +6,7 @@ looks first and creates afterwards holds the file lock beside that database; on 
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import sqlite3
@@ -219,10 +220,13 @@ def _connect(config: RegistryConfig) -> tuple["MlflowClient", str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; MLflow's 7 take four
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 
+    # Somebody may have imported MLflow before, with its chatty default.
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     database = _local_database(config)
     uri = f"sqlite:///{database}" if database else config.tracking_uri
     if database:
@@ -250,11 +254,8 @@ def _prepare_database(database: Path, config: RegistryConfig) -> None:
 
 
 def _create_database(database: Path) -> None:
-    import logging
-
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     partial = database.with_name(database.name + ".partial")
     for leftover in (partial, partial.with_name(partial.name + "-journal")):

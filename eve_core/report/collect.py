@@ -98,7 +98,7 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
             continue
         task = name.removeprefix("gate-")
         entry = TaskSummary(task)
-        verdict = _download(tracking, step.run_id, "blessing.json")
+        verdict = _download(tracking, step.run_id, "blessing")
         if verdict is not None:
             entry.blessing = json.loads(verdict.read_text())
             entry.champion_before = (entry.blessing or {}).get("champion_version")

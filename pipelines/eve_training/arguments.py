@@ -26,15 +26,14 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
     )
     return {
         "run": settings.model_dump(mode="json"),
-        "data": config.data.model_dump(mode="json", include={"repository", "path", "revision"}),
-        "remote": config.data.remote or "",
+        "data": config.data.model_dump(mode="json", include={"repository", "path", "revision", "remote"}, exclude_none=True),
         "validation": config.validation.model_dump(mode="json"),
         "tokenizer": config.tokenizer.model_dump(mode="json"),
         "model": config.model.model_dump(mode="json"),
         "pretraining": config.pretraining.model_dump(mode="json"),
         "tasks": [
             {
-                "name": name,
+                "target": name,
                 "data": task.data.model_dump_json(),
                 "finetuning": task.finetuning.model_dump_json(),
                 "evaluation": task.evaluation.model_dump_json(),

@@ -31,7 +31,7 @@ def eve_task(
     finetuning: str,
     evaluation: str,
     gate_settings: str,
-    revision: str,
+    data_revision: str,
     git_revision: str,
     run: dict,
     prepared: dsl.Input[dsl.Dataset],
@@ -47,8 +47,9 @@ def eve_task(
         task=task,
         task_data=task_data,
         evaluation=evaluation,
-        revision=revision,
-        baseline=baseline.output,
+        data_revision=data_revision,
+        baseline=baseline.outputs["version"],
+        baseline_digest=baseline.outputs["model_digest"],
         prepared=prepared,
         candidate=candidate,
         run=run,
@@ -67,7 +68,6 @@ def eve_task(
 def eve_training(
     run: dict,
     data: dict,
-    remote: str,
     validation: dict,
     tokenizer: dict,
     model: dict,
@@ -77,8 +77,8 @@ def eve_training(
 ) -> None:
     """The whole workflow; `pipelines.eve_training.arguments` makes the parameters from a config."""
     with dsl.ExitHandler(never_cached(report(run=run)), name="workflow"):
-        revision = never_cached(resolve_data(data=data, run=run))
-        fetched = fetch_data(revision=revision.output, remote=remote, run=run)
+        commit = never_cached(resolve_data(data=data, run=run))
+        fetched = fetch_data(data=data, commit=commit.output, run=run)
         prepared = fetched.outputs["prepared"]
         validated = validate_data(prepared=prepared, validation=validation, run=run)
         pretrained = pretrain(
@@ -86,12 +86,12 @@ def eve_training(
         ).after(validated)
         with dsl.ParallelFor(tasks, name="tasks") as item:
             eve_task(
-                task=item.name,
+                task=item.target,
                 task_data=item.data,
                 finetuning=item.finetuning,
                 evaluation=item.evaluation,
                 gate_settings=item.gate,
-                revision=revision.output,
+                data_revision=commit.output,
                 git_revision=git_revision,
                 run=run,
                 prepared=prepared,

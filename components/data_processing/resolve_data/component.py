@@ -14,17 +14,14 @@ def resolve_data(data: dict, run: dict) -> str:
         run: RunSettings.
 
     Returns:
-        DataRevision as JSON.
+        The commit.
     """
-    import dataclasses
-    import json
-
     from components.step import step
     from eve_core.config import DataConfig
     from eve_core.data.versioning import resolve_revision
 
     config = DataConfig.model_validate(data)
     with step("resolve-data", run, params={"repository": config.repository, "revision": config.revision}) as current:
-        revision = resolve_revision(config)
-        current.run.set_tags({"eve.data_revision": revision.commit})
-    return json.dumps(dataclasses.asdict(revision), sort_keys=True)
+        commit = resolve_revision(config).commit
+        current.run.set_tags({"eve.data_revision": commit})
+    return commit

@@ -11,7 +11,7 @@ def promote(task: str, version: str, run: dict) -> bool:
 
     Args:
         task: vqa, nlvr2 or retrieval.
-        version: what register returned.
+        version: the version's address in the registry.
         run: RunSettings.
 
     Returns:
@@ -22,6 +22,6 @@ def promote(task: str, version: str, run: dict) -> bool:
 
     with step(f"promote-{task}", run) as current:
         reason = f"blessed in pipeline run {pipeline_run_key()}"
-        promotion = promote_version(current.settings.registry, task=task, version=version, reason=reason)
+        promotion = promote_version(current.settings.registry, task=task, version=version.rpartition("/")[2], reason=reason)
         current.run.set_tags({"eve.task": task, "eve.version": version, "eve.changed": str(promotion.changed).lower()})
     return promotion.changed

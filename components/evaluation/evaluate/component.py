@@ -10,8 +10,9 @@ def evaluate(  # type: ignore[no-untyped-def]
     task: str,
     task_data: str,
     evaluation: str,
-    revision: str,
+    data_revision: str,
     baseline: str,
+    baseline_digest: str,
     prepared: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     run: dict,
@@ -24,8 +25,9 @@ def evaluate(  # type: ignore[no-untyped-def]
         task: vqa, nlvr2 or retrieval.
         task_data: TaskDataConfig as JSON.
         evaluation: EvaluationConfig as JSON.
-        revision: DataRevision as JSON.
-        baseline: what find_baseline returned.
+        data_revision: commit that pins the data.
+        baseline: the champion's address in the registry; empty when there is none.
+        baseline_digest: digest of its model.
         prepared: the data set.
         candidate: the fine-tuned model.
         run: RunSettings.
@@ -38,14 +40,18 @@ def evaluate(  # type: ignore[no-untyped-def]
     from components.step import step
     from eve_core.config import EvaluationConfig, TaskDataConfig
     from eve_core.data.prepared import PreparedData
+    from eve_core.errors import UserError
     from eve_core.evaluation.figures import task_figures
     from eve_core.evaluation.scoring import score
-    from eve_core.registry.promotion import download_checkpoint
+    from eve_core.registry.promotion import download_checkpoint, registered_version
 
     given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}
     sources = [prepared.path, candidate.path]
     with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:
-        champion = json.loads(baseline) if baseline else None
+        registry = current.settings.registry
+        champion = registered_version(registry, task, baseline.rpartition("/")[2]) if baseline else None
+        if champion is not None and champion.model_digest != baseline_digest:
+            raise UserError(f"{baseline} is not the model that was looked up; start the run again")
         data = PreparedData.open(prepared.path)
         found = score(
             data,
@@ -54,9 +60,9 @@ def evaluate(  # type: ignore[no-untyped-def]
             EvaluationConfig.model_validate_json(evaluation),
             Path(candidate.path),
             Path(scores.path),
-            data_revision=json.loads(revision)["commit"],
-            champion=download_checkpoint(current.settings.registry, task, champion["version"]) if champion else None,
-            champion_version=champion["version"] if champion else None,
+            data_revision=data_revision,
+            champion=download_checkpoint(registry, champion) if champion else None,
+            champion_version=champion.version if champion else None,
         )
         task_figures(data, task, Path(scores.path))
         current.run.log_metrics(found)

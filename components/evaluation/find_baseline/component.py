@@ -1,12 +1,16 @@
 """Find the champion that a candidate has to beat."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> str:
+def find_baseline(
+    task: str, candidate: dsl.Input[dsl.Model], run: dict
+) -> NamedTuple("Baseline", [("version", str), ("model_digest", str)]):  # type: ignore[valid-type]  # noqa: F821
     """Look up the champion; of a candidate that is champion already, the one it was promoted over. Never cached.
 
     Args:
@@ -15,9 +19,8 @@ def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> str:
         run: RunSettings.
 
     Returns:
-        {"version", "model_digest"} as JSON; empty when there is no champion.
+        Its address in the registry (models:/eve-vqa/3) and the digest of its model; both empty when there is none.
     """
-    import json
     from pathlib import Path
 
     from components.step import step
@@ -27,4 +30,4 @@ def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> str:
     with step(f"find-baseline-{task}", run, inputs=[candidate.path]) as current:
         champion = baseline_for(current.settings.registry, task, model_digest(Path(candidate.path)))
         current.run.set_tags({"eve.baseline": champion.version if champion else "none"})
-    return json.dumps({"version": champion.version, "model_digest": champion.model_digest}) if champion else ""
+    return (champion.uri, champion.model_digest) if champion else ("", "")

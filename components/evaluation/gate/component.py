@@ -49,5 +49,5 @@ def gate(
                 "eve.git_revision": git_revision,
             }
         )
-        current.run.log_text(Path(blessing.path).read_text(), "blessing.json")
+        current.run.log_artifact(blessing.path)
     return verdict.blessed

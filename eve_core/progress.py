@@ -31,7 +31,14 @@ class Progress:
 
     def __init__(self, description: str, total: int | None, unit: str = "it") -> None:
         self._folder = os.environ.get("EVE_PROGRESS")
-        self._state = {"step": os.environ.get("EVE_STEP", ""), "description": description, "total": total, "unit": unit, "done": 0, "note": ""}
+        self._state = {
+            "step": os.environ.get("EVE_STEP", ""),
+            "description": description,
+            "total": total,
+            "unit": unit,
+            "done": 0,
+            "note": "",
+        }
         self._last_note = 0.0
         self._bar = None
         if self._folder:

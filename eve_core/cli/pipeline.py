@@ -29,7 +29,8 @@ def run(config: _Config) -> None:
 
 def check(
     configs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[CONFIG]...", help="Config files; all of configs/ when none is given.")
+        list[Path] | None,
+        typer.Argument(metavar="[CONFIG]...", help="Config files; all of configs/ when none is given."),
     ] = None,
 ) -> None:
     """Import and compile the pipeline and validate configs against it; offline, in seconds."""

@@ -152,9 +152,7 @@ def _retrieved(images: ImageStore, items: list[dict[str, Any]]) -> "Figure":
         for axis, image_id in zip(row, item["prediction"].split("\n"), strict=False):
             axis.imshow(_open(images[image_id]))
             if image_id == item["target"]:
-                axis.add_patch(
-                    _frame(axis)
-                )
+                axis.add_patch(_frame(axis))
         label = "\n".join(textwrap.wrap(f"{item['text']} (rank {item['rank']})", 38))
         row[0].text(-0.1, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
     figure.subplots_adjust(left=0.36, right=0.99, wspace=0.05, hspace=0.15)

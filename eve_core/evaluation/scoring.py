@@ -54,7 +54,9 @@ def score(
 
     rows = evaluation_rows(data, task_data)
     scored = _score_one(data, task_name, config, candidate, rows, f"scoring {task_name}")
-    items = scored.items.rename_columns(["candidate" if name == "score" else name for name in scored.items.column_names])
+    items = scored.items.rename_columns(
+        ["candidate" if name == "score" else name for name in scored.items.column_names]
+    )
     report: dict[str, Any] = {
         "format": 1,
         "task": task_name,

@@ -13,9 +13,12 @@ NAMED_SIZES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 4,
         "hidden_size": 128,
         "num_attention_heads": 4,
-        "intermediate_size": 512,
+        "intermediate_size": 256,
         "num_soft_router_layers": 2,
         "num_experts": 8,
+        # A narrow network that is trained for minutes needs larger initial weights and branches at full strength.
+        "initializer_range": 0.1,
+        "layer_scale_init": 1.0,
         "decoder_num_layers": 2,
         "decoder_hidden_size": 128,
         "decoder_num_attention_heads": 4,

@@ -31,7 +31,9 @@ class Experts(nn.Module):
         Returns:
             (R, D).
         """
-        dtype = torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
+        dtype = (
+            torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
+        )
         counts = torch.bincount(expert, minlength=self.fc1_bias.shape[0])
         ends = counts.cumsum(0).to(torch.int32)
 

@@ -7,7 +7,11 @@ from typing import Any
 from eve_core.config import RegistryConfig
 from eve_core.report.collect import RunSummary
 
-_TITLES = {"vqa": "Visual question answering", "nlvr2": "Visual reasoning over two pictures (NLVR2)", "retrieval": "Image-text retrieval"}
+_TITLES = {
+    "vqa": "Visual question answering",
+    "nlvr2": "Visual reasoning over two pictures (NLVR2)",
+    "retrieval": "Image-text retrieval",
+}
 
 
 def write_page(summary: RunSummary, registry: RegistryConfig, out: Path) -> None:

@@ -41,7 +41,9 @@ def print_summary(config: RunConfig, key: str, folder: Path, console: "Console")
             first = False
     console.print(table)
     console.print(f"report  {page}", soft_wrap=True, highlight=False)
-    console.print(f"models  mlflow ui --backend-store-uri {config.registry.tracking_uri}", soft_wrap=True, highlight=False)
+    console.print(
+        f"models  mlflow ui --backend-store-uri {config.registry.tracking_uri}", soft_wrap=True, highlight=False
+    )
     return summary
 
 

@@ -124,7 +124,9 @@ def _pair(preprocessor: Preprocessor, left: bytes, right: bytes) -> "torch.Tenso
     """Bytes of two pictures -> (2, 3, S, S)."""
     import torch
 
-    return torch.stack([preprocessor.picture(left, "the left picture"), preprocessor.picture(right, "the right picture")])
+    return torch.stack(
+        [preprocessor.picture(left, "the left picture"), preprocessor.picture(right, "the right picture")]
+    )
 
 
 def _labelled(rows: "pa.Table", purpose: str) -> list[dict[str, Any]]:

@@ -109,7 +109,9 @@ class Predictor:
         try:
             name = json.loads(path.read_text())["task"]
         except (OSError, ValueError, KeyError):
-            raise UserError(f"{checkpoint} holds no fine-tuned EVE model; give the folder that fine-tuning wrote") from None
+            raise UserError(
+                f"{checkpoint} holds no fine-tuned EVE model; give the folder that fine-tuning wrote"
+            ) from None
         task = get_task(name)
         model = task.model_class.from_pretrained(checkpoint).eval()
         return cls(task, model, Preprocessor.load(checkpoint))

@@ -4,8 +4,7 @@ import re
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = {
-    word: str(value)
-    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
+    word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
 } | {"none": "0"}
 _PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_\-><@`,?!]")
 _PERIOD = re.compile(r"(?<!\d)\.(?!\d)")

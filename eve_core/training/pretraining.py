@@ -72,4 +72,3 @@ def pretrain(
     model.save_pretrained(out)
     preprocessor.save(out)
     write_log(history, out)
-

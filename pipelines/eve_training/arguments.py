@@ -26,7 +26,9 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
     )
     return {
         "run": settings.model_dump(mode="json"),
-        "data": config.data.model_dump(mode="json", include={"repository", "path", "revision", "remote"}, exclude_none=True),
+        "data": config.data.model_dump(
+            mode="json", include={"repository", "path", "revision", "remote"}, exclude_none=True
+        ),
         "validation": config.validation.model_dump(mode="json"),
         "tokenizer": config.tokenizer.model_dump(mode="json"),
         "model": config.model.model_dump(mode="json"),

@@ -49,7 +49,9 @@ def run_locally(config: RunConfig, display: Display) -> LocalRun:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"the workspace {workspace} cannot be written ({error}); change `workspace` in the config") from None
+        raise UserError(
+            f"the workspace {workspace} cannot be written ({error}); change `workspace` in the config"
+        ) from None
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(workspace / "artifacts"),

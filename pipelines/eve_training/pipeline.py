@@ -58,9 +58,7 @@ def eve_task(
         gate(task=task, settings=gate_settings, git_revision=git_revision, scores=scored.outputs["scores"], run=run)
     )
     with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712 (kfp compares, not Python)
-        version = never_cached(
-            register(task=task, checkpoint=candidate, blessing=verdict.outputs["blessing"], run=run)
-        )
+        version = never_cached(register(task=task, checkpoint=candidate, blessing=verdict.outputs["blessing"], run=run))
         never_cached(promote(task=task, version=version.output, run=run))
 
 

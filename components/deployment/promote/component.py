@@ -22,6 +22,8 @@ def promote(task: str, version: str, run: dict) -> bool:
 
     with step(f"promote-{task}", run) as current:
         reason = f"blessed in pipeline run {pipeline_run_key()}"
-        promotion = promote_version(current.settings.registry, task=task, version=version.rpartition("/")[2], reason=reason)
+        promotion = promote_version(
+            current.settings.registry, task=task, version=version.rpartition("/")[2], reason=reason
+        )
         current.run.set_tags({"eve.task": task, "eve.version": version, "eve.changed": str(promotion.changed).lower()})
     return promotion.changed

@@ -8,9 +8,9 @@ from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def find_baseline(
-    task: str, candidate: dsl.Input[dsl.Model], run: dict
-) -> NamedTuple("Baseline", [("version", str), ("model_digest", str)]):  # type: ignore[valid-type]  # noqa: F821
+def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> NamedTuple(
+    "Baseline", [("version", str), ("model_digest", str)]
+):  # type: ignore[valid-type]  # noqa: F821
     """Look up the champion; of a candidate that is champion already, the one it was promoted over. Never cached.
 
     Args:

@@ -47,5 +47,7 @@ def pretrain(  # type: ignore[no-untyped-def]
             scratch=scratch,
             log=current.run.log_metrics,
         )
-        current.run.log_artifact(pretraining_figures(data, PretrainingConfig.model_validate(pretraining), Path(pretrained.path)))
+        current.run.log_artifact(
+            pretraining_figures(data, PretrainingConfig.model_validate(pretraining), Path(pretrained.path))
+        )
         shutil.rmtree(scratch)

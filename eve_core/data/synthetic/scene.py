@@ -8,20 +8,18 @@ from PIL import Image, ImageDraw
 
 SIDE = 64
 """Width and height of a picture, in pixels."""
-SHAPES = ("circle", "square", "triangle", "cross")
+SHAPES = ("circle", "square", "triangle")
 COLORS = {
     "red": (214, 40, 40),
     "green": (40, 160, 60),
     "blue": (40, 70, 220),
     "yellow": (245, 215, 50),
-    "purple": (150, 50, 180),
-    "white": (250, 250, 250),
 }
 SIZES = {"small": 13, "large": 24}
 """Width and height of a shape, in pixels."""
 PLACES = {"top left": (16, 16), "top right": (48, 16), "bottom left": (16, 48), "bottom right": (48, 48)}
 """Centres of the quadrants (x, y), in pixels."""
-_JITTER = 3
+_JITTER = 2
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,8 @@ def _draw_shape(canvas: ImageDraw.ImageDraw, shape: str, x: int, y: int, radius:
         canvas.ellipse((left, top, right, bottom), fill=color)
     elif shape == "square":
         canvas.rectangle((left, top, right, bottom), fill=color)
-    elif shape == "triangle":
-        canvas.polygon([(x, top), (right, bottom), (left, bottom)], fill=color)
     else:
-        arm = radius // 3
-        canvas.rectangle((left, y - arm, right, y + arm), fill=color)
-        canvas.rectangle((x - arm, top, x + arm, bottom), fill=color)
+        canvas.polygon([(x, top), (right, bottom), (left, bottom)], fill=color)
 
 
 def _background(rng: np.random.Generator) -> tuple[int, int, int]:

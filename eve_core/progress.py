@@ -49,7 +49,7 @@ class Progress:
 
     def update(self, amount: int = 1, note: str = "") -> None:
         """Count `amount` more."""
-        self.update_to(int(self._state["done"] or 0) + amount, note)  # type: ignore[call-overload]
+        self.update_to(int(self._state["done"] or 0) + amount, note)
 
     def update_to(self, done: int, note: str = "") -> None:
         """Set the count."""

@@ -1,5 +1,6 @@
 """`eve run`, `eve check`, `eve compile`: the training pipeline."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ def run(config: _Config) -> None:
     from pipelines.eve_training.display import Display
     from pipelines.eve_training.local import run_locally
 
-    console = Console()
+    console = Console(file=sys.stdout)  # this one, whatever becomes of sys.stdout while the pipeline runs
     settings = load_config(config)
     finished = run_locally(settings, Display(console))
     print_summary(settings, finished.key, finished.folder, console)

@@ -321,7 +321,7 @@ def _missing_content(revision: DataRevision, remote: str | None) -> UserError:
 @contextmanager
 def _explained(doing: str) -> Iterator[None]:
     """Turn what Git, DVC, the disk and remotes refuse into the user's sentence."""
-    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # no credentials for S3, say
+    from botocore.exceptions import BotoCoreError  # no credentials for S3, say
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 

@@ -83,7 +83,7 @@ def masked_signal_modeling(model: "nn.Module", batch: dict[str, "torch.Tensor"])
     output = model(**batch)
     labels = batch["input_ids"][batch["token_mask"]]
     mlm = F.cross_entropy(output.token_logits.float(), labels)
-    config = getattr(model, "module", model).config
+    config: Any = getattr(model, "module", model).config
     targets = patch_targets(batch["pixel_values"], batch["masked_patches"], config.patch_size)
     if config.normalize_pixel_targets:
         variance, mean = torch.var_mean(targets, dim=-1, keepdim=True)

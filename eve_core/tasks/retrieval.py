@@ -97,7 +97,7 @@ class RetrievalTask(Task):
         pictures = torch.stack([preprocessor.picture(row["image"]) for row in inputs]).to(model.device)
         texts = text_batch(preprocessor, [row["text"] for row in inputs], model.device)
         with torch.inference_mode():
-            logits = model.match(pictures, **texts).float()  # type: ignore[operator]
+            logits = model.match(pictures, **texts).float()
         return [{"score": float(p)} for p in logits.softmax(-1)[:, 1]]
 
 

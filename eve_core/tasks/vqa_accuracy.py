@@ -1,14 +1,116 @@
-"""VQA accuracy: an answer counts as far as other people gave it too."""
+"""VQA accuracy: an answer counts as far as other people gave it too.
+
+The definition is that of the official evaluation of VQA v2, its treatment of punctuation included, to the last digit.
+"""
 
 import re
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = {
-    word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
+    word: str(value)
+    for value, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    )
 } | {"none": "0"}
-_PUNCTUATION = re.compile(r"[;/\[\]\"{}()=+\\_\-><@`,?!]")
-_PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
-_DIGIT_COMMA = re.compile(r"(\d),(\d)")
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_PERIOD = re.compile(r"\.(?!\d)")
+_DIGIT_COMMA = re.compile(r"\d,\d")
+# Annotators leave apostrophes out. A form that is also another word (were, well, ill, its) is not among these.
+_CONTRACTIONS = [
+    "ain't",
+    "aren't",
+    "can't",
+    "could've",
+    "couldn't",
+    "couldn't've",
+    "didn't",
+    "doesn't",
+    "don't",
+    "hadn't",
+    "hadn't've",
+    "hasn't",
+    "haven't",
+    "he'd",
+    "he'd've",
+    "he's",
+    "how'd",
+    "how'll",
+    "how's",
+    "isn't",
+    "it'd",
+    "it'd've",
+    "it'll",
+    "ma'am",
+    "might've",
+    "mightn't",
+    "mightn't've",
+    "must've",
+    "mustn't",
+    "needn't",
+    "not've",
+    "o'clock",
+    "oughtn't",
+    "'ow's'at",
+    "shan't",
+    "she'd've",
+    "should've",
+    "shouldn't",
+    "shouldn't've",
+    "somebody'd",
+    "somebody'd've",
+    "somebody'll",
+    "somebody's",
+    "someone'd",
+    "someone'd've",
+    "someone'll",
+    "someone's",
+    "something'd",
+    "something'd've",
+    "something'll",
+    "that's",
+    "there'd",
+    "there'd've",
+    "there're",
+    "there's",
+    "they'd",
+    "they'd've",
+    "they'll",
+    "they're",
+    "they've",
+    "'twas",
+    "wasn't",
+    "we'd've",
+    "we've",
+    "weren't",
+    "what'll",
+    "what're",
+    "what's",
+    "what've",
+    "when's",
+    "where'd",
+    "where's",
+    "where've",
+    "who'd",
+    "who'd've",
+    "who'll",
+    "who's",
+    "who've",
+    "why'll",
+    "why're",
+    "why's",
+    "won't",
+    "would've",
+    "wouldn't",
+    "wouldn't've",
+    "y'all",
+    "y'all'd've",
+    "y'all'll",
+    "you'd",
+    "you'd've",
+    "you'll",
+    "you're",
+    "you've",
+]
 
 
 def vqa_accuracy(prediction: str, answers: list[str]) -> float:
@@ -23,7 +125,7 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
     Returns:
         A number between 0 and 1.
     """
-    prediction, answers = prediction.strip(), [answer.strip() for answer in answers]
+    prediction, answers = _one_line(prediction), [_one_line(answer) for answer in answers]
     if len(set(answers)) > 1:
         prediction, answers = normalize_answer(prediction), [normalize_answer(answer) for answer in answers]
     matches = sum(answer == prediction for answer in answers)
@@ -33,8 +135,31 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
 
 
 def normalize_answer(answer: str) -> str:
-    """Lower case, digits for number words, no articles and no punctuation."""
-    answer = answer.replace("\n", " ").replace("\t", " ").strip()
-    answer = _PERIOD.sub("", _PUNCTUATION.sub(" ", _DIGIT_COMMA.sub(r"\1\2", answer.lower())))
-    words = [_NUMBERS.get(word, word) for word in answer.split()]
-    return " ".join(word for word in words if word not in _ARTICLES)
+    """Lower case, no punctuation, digits for number words, no articles, contractions with their apostrophes."""
+    words = [_NUMBERS.get(word, word) for word in _without_punctuation(_one_line(answer)).lower().split()]
+    return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def _one_line(answer: str) -> str:
+    return answer.replace("\n", " ").replace("\t", " ").strip()
+
+
+def _without_punctuation(answer: str) -> str:
+    """A mark that touches a space anywhere in the answer is deleted, any other becomes a space.
+
+    A comma between digits has every mark deleted. Periods go too, except before a digit.
+    """
+    has_digit_comma = _DIGIT_COMMA.search(answer) is not None
+    plain = answer
+    for mark in _PUNCTUATION:
+        touches_space = f"{mark} " in answer or f" {mark}" in answer
+        plain = plain.replace(mark, "" if touches_space or has_digit_comma else " ")
+    return _PERIOD.sub("", plain)
+
+
+def _with_one_apostrophe_missing(word: str) -> list[str]:
+    places = [place for place, letter in enumerate(word) if letter == "'"]
+    return [word[:place] + word[place + 1 :] for place in places]
+
+
+_APOSTROPHES = {short: word for word in _CONTRACTIONS for short in _with_one_apostrophe_missing(word)}

@@ -127,6 +127,7 @@ class _EveTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._objective = objective
         self._head_multiplier = head_multiplier
+        self.optimizer: torch.optim.Optimizer | None
         self._parts: dict[str, list[torch.Tensor]] = {}
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:

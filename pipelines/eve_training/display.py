@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -116,9 +117,9 @@ class Display:
         self.console.print(text, highlight=False)
         self._last_line = time.monotonic()
 
-    def _bars(self) -> dict[str, dict[str, object]]:
+    def _bars(self) -> dict[str, dict[str, Any]]:
         """The newest bar of each step."""
-        bars: dict[str, dict[str, object]] = {}
+        bars: dict[str, dict[str, Any]] = {}
         for path in sorted(self._folder.glob("*.bar.json"), key=lambda path: path.stat().st_mtime):
             with contextlib.suppress(OSError, ValueError):
                 bar = json.loads(path.read_text())
@@ -126,7 +127,7 @@ class Display:
         return bars
 
 
-def _caption(bar: dict[str, object]) -> str:
+def _caption(bar: dict[str, Any]) -> str:
     total = f"/{bar['total']}" if bar["total"] else ""
     note = f", {bar['note']}" if bar["note"] else ""
     return f"{bar['description']} {bar['done']}{total} {bar['unit']}s{note}"

@@ -11,8 +11,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     task_data: str,
     evaluation: str,
     data_revision: str,
-    baseline: str,
-    baseline_digest: str,
+    baseline: dict,
     prepared: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     run: dict,
@@ -26,8 +25,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         task_data: TaskDataConfig as JSON.
         evaluation: EvaluationConfig as JSON.
         data_revision: commit that pins the data.
-        baseline: the champion's address in the registry; empty when there is none.
-        baseline_digest: digest of its model.
+        baseline: the champion's version and model_digest; empty when there is none.
         prepared: the data set.
         candidate: the fine-tuned model.
         run: RunSettings.
@@ -49,9 +47,9 @@ def evaluate(  # type: ignore[no-untyped-def]
     sources = [prepared.path, candidate.path]
     with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:
         registry = current.settings.registry
-        champion = registered_version(registry, task, baseline.rpartition("/")[2]) if baseline else None
-        if champion is not None and champion.model_digest != baseline_digest:
-            raise UserError(f"{baseline} is not the model that was looked up; start the run again")
+        champion = registered_version(registry, task, baseline["version"]) if baseline else None
+        if champion is not None and champion.model_digest != baseline["model_digest"]:
+            raise UserError(f"{champion.uri} is not the model that was looked up; start the run again")
         data = PreparedData.open(prepared.path)
         found = score(
             data,

@@ -1,16 +1,12 @@
 """Find the champion that a candidate has to beat."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> NamedTuple(
-    "Baseline", [("version", str), ("model_digest", str)]
-):  # type: ignore[valid-type]  # noqa: F821
+def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> dict:
     """Look up the champion; of a candidate that is champion already, the one it was promoted over. Never cached.
 
     Args:
@@ -19,7 +15,7 @@ def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> Name
         run: RunSettings.
 
     Returns:
-        Its address in the registry (models:/eve-vqa/3) and the digest of its model; both empty when there is none.
+        Its `version` in the registry and its `model_digest`; empty when there is none.
     """
     from pathlib import Path
 
@@ -30,4 +26,4 @@ def find_baseline(task: str, candidate: dsl.Input[dsl.Model], run: dict) -> Name
     with step(f"find-baseline-{task}", run, inputs=[candidate.path]) as current:
         champion = baseline_for(current.settings.registry, task, model_digest(Path(candidate.path)))
         current.run.set_tags({"eve.baseline": champion.version if champion else "none"})
-    return (champion.uri, champion.model_digest) if champion else ("", "")
+    return {"version": champion.version, "model_digest": champion.model_digest} if champion else {}

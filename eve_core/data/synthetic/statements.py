@@ -4,6 +4,7 @@ possible. So the sentence alone says nothing about its truth.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _with_shape(scene: Scene, index: int, shape: Shape) -> Scene:
     return replace(scene, shapes=(*scene.shapes[:index], shape, *scene.shapes[index + 1 :]))
 
 
-def _some_shape_with(rng: np.random.Generator, scene: Scene, **attributes: str) -> Scene:
+def _some_shape_with(rng: np.random.Generator, scene: Scene, **attributes: Any) -> Scene:
     """The scene with `attributes` given to one of its shapes."""
     index = int(rng.integers(len(scene.shapes)))
     return _with_shape(scene, index, replace(scene.shapes[index], **attributes))

@@ -73,6 +73,14 @@ def step(
             (Path(folder) / _STAMP).write_text(json.dumps(stamp) + "\n")
 
 
+def share_cores() -> None:
+    """Leave the other half of the cores to the other task: the local runner executes two tasks side by side."""
+    if "EVE_PROGRESS" in os.environ:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+
+
 def pipeline_run_key() -> str:
     """The key of the pipeline run that this process belongs to.
 

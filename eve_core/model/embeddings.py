@@ -30,7 +30,7 @@ class VisionEmbeddings(nn.Module):
             (B, V, D) with V = 1 + P or 1 + P'.
 
         Raises:
-            ValueError: pictures of another shape.
+            ValueError: pictures or indices of another shape.
         """
         size = self.config.image_size
         if pixel_values.dim() != 4 or pixel_values.shape[1:] != (self.config.num_channels, size, size):
@@ -40,6 +40,10 @@ class VisionEmbeddings(nn.Module):
             )
         patches = self.patch_projection(pixel_values).flatten(2).transpose(1, 2) + self.position_embeddings[1:]
         if visible_patches is not None:
+            if visible_patches.dim() != 2 or len(visible_patches) != len(patches):
+                raise ValueError(
+                    f"visible_patches has shape {tuple(visible_patches.shape)}; give ({len(patches)}, patches)"
+                )
             patches = patches.gather(1, visible_patches.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         class_token = (self.class_token + self.position_embeddings[0]).expand(patches.shape[0], 1, -1)
         return torch.cat([class_token.to(patches.dtype), patches], dim=1) + self.type_embedding
@@ -66,8 +70,10 @@ class TextEmbeddings(nn.Module):
             (B, L, D).
 
         Raises:
-            ValueError: texts longer than the position table.
+            ValueError: texts of another shape, or longer than the position table.
         """
+        if input_ids.dim() != 2:
+            raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}; this model takes (batch, length)")
         length, longest = input_ids.shape[1], self.position_embeddings.shape[0]
         if length > longest:
             raise ValueError(f"input_ids has {length} tokens a text; this model takes at most {longest}")

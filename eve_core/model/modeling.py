@@ -100,6 +100,8 @@ class EveModel(EvePreTrainedModel):
                     f"attention_mask has shape {tuple(attention_mask.shape)}, input_ids {tuple(input_ids.shape)}"
                 )
             spans.append(self.text_embeddings(input_ids))
+            if len(spans[0]) != len(spans[-1]):
+                raise ValueError(f"there are {len(spans[0])} pictures and {len(spans[-1])} texts; give as many of both")
             masks.append(torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool())
         hidden = self.pre_norm(torch.cat([span.to(spans[-1].dtype) for span in spans], dim=1))
         token_mask = torch.cat(masks, dim=1) if attention_mask is not None and input_ids is not None else None

@@ -35,7 +35,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     import json
     from pathlib import Path
 
-    from components.step import step
+    from components.step import share_cores, step
     from eve_core.config import EvaluationConfig, TaskDataConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.errors import UserError
@@ -43,6 +43,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     from eve_core.evaluation.scoring import score
     from eve_core.registry.promotion import download_checkpoint, registered_version
 
+    share_cores()
     given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}
     sources = [prepared.path, candidate.path]
     with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:

@@ -30,13 +30,14 @@ def finetune(  # type: ignore[no-untyped-def]
     import shutil
     from pathlib import Path
 
-    from components.step import step
+    from components.step import share_cores, step
     from eve_core.config import FinetuningConfig, TaskDataConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.model_digest import model_digest
     from eve_core.training import finetune as train
     from eve_core.training.trainer import TRAINING_LOG
 
+    share_cores()
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
     sources = [prepared.path, pretrained.path]
     with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:

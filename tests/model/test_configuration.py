@@ -1,0 +1,39 @@
+"""The configuration refuses impossible sizes and finds its named ones."""
+
+import pytest
+
+from eve_core.model import EveConfig
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_size": 225}, "image_size 225.*patch_size 16"),
+        ({"hidden_size": 770}, "hidden_size 770.*num_attention_heads 12"),
+        ({"decoder_hidden_size": 500}, "decoder_hidden_size 500.*decoder_num_attention_heads 16"),
+        ({"num_soft_router_layers": 13}, "num_soft_router_layers 13.*0 and 12"),
+        ({"num_experts_per_token": 33}, "num_experts_per_token 33.*num_experts 32"),
+        ({"num_experts_per_token": 0}, "num_experts_per_token 0"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name_and_value(fields, message):
+    with pytest.raises(ValueError, match=message):
+        EveConfig(**fields)
+
+
+def test_named_sizes_take_overrides():
+    config = EveConfig.named("tiny", num_experts=5, num_hidden_layers=3)
+    assert (config.hidden_size, config.num_experts, config.num_hidden_layers) == (128, 5, 3)
+
+
+def test_an_unknown_size_or_field_is_refused():
+    with pytest.raises(ValueError, match="unknown size huge.*tiny, base, large"):
+        EveConfig.named("huge")
+    with pytest.raises(ValueError, match="no field hiden_size"):
+        EveConfig.named("tiny", hiden_size=64)
+
+
+def test_saved_and_loaded_again_it_is_the_same(tmp_path):
+    config = EveConfig.named("tiny", drop_path_rate=0.25, id2label={0: "no", 1: "yes"})
+    config.save_pretrained(tmp_path)
+    assert EveConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()

@@ -1,0 +1,119 @@
+"""The downstream models and the pre-training model: losses by hand, and what they refuse."""
+
+import pytest
+import torch
+
+from eve_core.model import (
+    EveForImageTextRetrieval,
+    EveForPreTraining,
+    EveForVisualQuestionAnswering,
+    EveForVisualReasoning,
+)
+from eve_core.model.heads import _sample_negatives
+
+
+@pytest.fixture
+def retrieval(config):
+    return EveForImageTextRetrieval(config).eval()
+
+
+@torch.no_grad()
+def test_answer_loss_is_summed_over_answers_and_averaged_over_questions(config, pairs):
+    config.num_labels = 5
+    model = EveForVisualQuestionAnswering(config).eval()
+    labels = torch.rand(3, 5)
+    output = model(**pairs(3), labels=labels)
+    p = output.logits.sigmoid()
+    by_hand = -(labels * p.log() + (1 - labels) * (1 - p).log()).sum(1).mean()
+    torch.testing.assert_close(output.loss, by_hand)
+    assert model(**pairs(3)).loss is None
+
+
+@torch.no_grad()
+def test_visual_reasoning_sees_left_and_right(config, pairs):
+    model = EveForVisualReasoning(config).eval()
+    batch = pairs(2)
+    two = torch.randn(2, 2, 3, 32, 32)
+    batch["pixel_values"] = two
+    labels = torch.tensor([1, 0])
+    output = model(**batch, labels=labels)
+    by_hand = -output.logits.log_softmax(-1)[torch.arange(2), labels].mean()
+    torch.testing.assert_close(output.loss, by_hand)
+    swapped = model(**{**batch, "pixel_values": two.flip(1)}).logits
+    assert not torch.allclose(swapped, output.logits)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 3, 3, 32, 32)])
+def test_visual_reasoning_refuses_what_is_not_two_pictures(config, pairs, shape):
+    model = EveForVisualReasoning(config)
+    with pytest.raises(ValueError, match=r"\(batch, 2, 3, height, width\)"):
+        model(**{**pairs(2), "pixel_values": torch.zeros(shape)})
+
+
+@torch.no_grad()
+def test_embeddings_have_unit_length(retrieval, pairs):
+    output = retrieval(**pairs(3))
+    for embeds in (output.image_embeds, output.text_embeds):
+        torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(3))
+    assert output.loss is None
+
+
+@torch.no_grad()
+def test_contrastive_loss_by_hand(retrieval, pairs):
+    image_ids = torch.tensor([7, 7, 9])  # two captions of one picture are positives of each other
+    output = retrieval(**pairs(3), image_ids=image_ids)
+    similarity = output.image_embeds @ output.text_embeds.T / 0.07
+    targets = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    to_text = -(targets * similarity.log_softmax(1)).sum(1).mean()
+    to_image = -(targets * similarity.T.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(output.itc_loss, (to_text + to_image) / 2)
+    torch.testing.assert_close(output.loss, output.itc_loss + output.itm_loss)
+
+
+@torch.no_grad()
+def test_matching_loss_by_hand_where_there_is_one_possible_negative(retrieval, pairs):
+    batch = pairs(2)
+    output = retrieval(**batch, image_ids=torch.tensor([0, 1]))
+    crossed = {**batch, "pixel_values": batch["pixel_values"].flip(0)}
+    right, wrong = retrieval.match(**batch), retrieval.match(**crossed)
+    # Each crossed pair appears twice: as the picture for a text and as the text for a picture.
+    logits = torch.cat([right, wrong, wrong])
+    labels = torch.tensor([1, 1, 0, 0, 0, 0])
+    by_hand = -logits.log_softmax(-1)[torch.arange(6), labels].mean()
+    torch.testing.assert_close(output.itm_loss, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_of_one_picture_still_has_a_finite_loss(retrieval, pairs):
+    output = retrieval(**pairs(2), image_ids=torch.tensor([3, 3]))
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+
+
+def test_hard_negatives_are_never_of_the_same_picture_and_prefer_the_similar():
+    torch.manual_seed(0)
+    same = torch.tensor([0, 0, 1, 2])[:, None] == torch.tensor([0, 0, 1, 2])
+    similarity = torch.tensor([[9.0, 9.0, 4.0, 0.0]]).repeat(4, 1)
+    drawn = torch.stack([_sample_negatives(similarity, same) for _ in range(200)])
+    assert not same.expand(200, 4, 4).gather(2, drawn.unsqueeze(-1)).any()
+    assert (drawn[:, 0] == 2).float().mean() > 0.8
+
+
+def test_pre_training_predicts_the_masked_places_and_no_others(config, pairs):
+    model = EveForPreTraining(config).eval()
+    batch = pairs(2)
+    token_mask = torch.zeros(2, 8, dtype=torch.bool)
+    token_mask[0, [1, 4]] = token_mask[1, 2] = True
+    masked = torch.where(token_mask, 1, batch["input_ids"])
+    visible, hidden = torch.arange(4).expand(2, 4), torch.arange(4, 16).expand(2, 12)
+    rest = {"visible_patches": visible, "masked_patches": hidden, "masked_input_ids": masked, "token_mask": token_mask}
+    with torch.no_grad():
+        output = model(**batch, **rest)
+        assert output.patch_predictions.shape == (2, 12, 3 * 8 * 8)
+        assert output.token_logits.shape == (3, 60)
+        # What is masked cannot be seen: other words in the masked places, other pixels in the masked patches.
+        words = model(**{**batch, "input_ids": torch.where(token_mask, 5, batch["input_ids"])}, **rest).token_logits
+        torch.testing.assert_close(words, output.token_logits, rtol=0, atol=0)
+        changed = batch["pixel_values"].clone()
+        changed[:, :, 8:] = 3.0
+        patches = model(**{**batch, "pixel_values": changed}, **rest).patch_predictions
+        torch.testing.assert_close(patches, output.patch_predictions, rtol=0, atol=0)

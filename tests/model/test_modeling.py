@@ -1,0 +1,125 @@
+"""The encoder: its size, what its outputs depend on and what not, and what it refuses."""
+
+import pytest
+import torch
+
+from eve_core.model import EveConfig, EveModel, attention
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture
+def model(config):
+    return EveModel(config).eval()
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("base", 475_197_696), ("large", 1_326_101_504)])
+def test_named_sizes_have_as_many_parameters_as_the_official_backbones(size, parameters):
+    with torch.device("meta"):
+        model = EveModel(EveConfig.named(size))
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@torch.no_grad()
+def test_a_sample_does_not_depend_on_its_batch_mates(model, pairs):
+    batch = pairs(3)
+    together = model(**batch)
+    for row in range(3):
+        alone = model(**{name: values[row : row + 1] for name, values in batch.items()})
+        real = batch["attention_mask"][row].bool()
+        torch.testing.assert_close(together.vision_hidden_state[row], alone.vision_hidden_state[0], **CLOSE)
+        torch.testing.assert_close(together.text_hidden_state[row][real], alone.text_hidden_state[0][real], **CLOSE)
+
+
+@torch.no_grad()
+def test_padding_changes_neither_outputs_nor_the_load_balance_loss_nor_the_load(model, pairs):
+    row = {name: values[2:3] for name, values in pairs(3).items()}
+    bare = model(row["pixel_values"], row["input_ids"][:, :3])
+    row["input_ids"][:, 3:] = 7  # what stands in the padding must not matter either
+    padded = model(**row)
+    torch.testing.assert_close(padded.vision_hidden_state, bare.vision_hidden_state, **CLOSE)
+    torch.testing.assert_close(padded.text_hidden_state[:, :3], bare.text_hidden_state, **CLOSE)
+    torch.testing.assert_close(padded.load_balance_loss, bare.load_balance_loss)
+    for with_padding, without in zip(padded.routing, bare.routing, strict=True):
+        torch.testing.assert_close(with_padding.text_load, without.text_load)
+        torch.testing.assert_close(with_padding.vision_load, without.vision_load)
+
+
+@torch.no_grad()
+def test_patches_keep_their_positions_in_whatever_order_they_are_given(model, pairs):
+    batch = pairs(2)
+    order = torch.stack([torch.randperm(16), torch.randperm(16)])
+    straight = model(**batch)
+    shuffled = model(**batch, visible_patches=order)
+    rows = torch.arange(2)[:, None]
+    torch.testing.assert_close(
+        shuffled.vision_hidden_state[:, 1:], straight.vision_hidden_state[:, 1:][rows, order], **CLOSE
+    )
+    torch.testing.assert_close(shuffled.vision_hidden_state[:, 0], straight.vision_hidden_state[:, 0], **CLOSE)
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(shuffled.text_hidden_state[real], straight.text_hidden_state[real], **CLOSE)
+
+
+@torch.no_grad()
+def test_patches_that_are_not_visible_do_not_matter(model, pairs):
+    batch = pairs(1)
+    visible = torch.tensor([[0, 5, 10]])
+    before = model(**batch, visible_patches=visible).vision_hidden_state
+    batch["pixel_values"][:, :, 24:, 24:] = 9.0  # patch 15
+    after = model(**batch, visible_patches=visible).vision_hidden_state
+    assert before.shape == (1, 4, 32)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_text_alone_a_picture_alone_and_both(model, pairs):
+    batch = pairs(2)
+    picture = model(pixel_values=batch["pixel_values"])
+    text = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    both = model(**batch)
+    assert picture.vision_hidden_state.shape == both.vision_hidden_state.shape == (2, 17, 32)
+    assert text.text_hidden_state.shape == both.text_hidden_state.shape == (2, 8, 32)
+    assert picture.text_hidden_state is None
+    assert text.vision_hidden_state is None
+    assert not torch.allclose(picture.vision_hidden_state, both.vision_hidden_state)  # attention crosses modalities
+
+
+@torch.no_grad()
+def test_short_and_long_sequences_take_different_attention_kernels_with_equal_results(model, pairs, monkeypatch):
+    batch = pairs(3)
+    explicit = model(**batch)
+    monkeypatch.setattr(attention, "_SHORT_ON_CPU", 0)
+    fused = model(**batch)
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(fused.vision_hidden_state, explicit.vision_hidden_state, **CLOSE)
+    torch.testing.assert_close(fused.text_hidden_state[real], explicit.text_hidden_state[real], **CLOSE)
+
+
+@torch.no_grad()
+def test_evaluation_is_deterministic_and_training_is_not(config, pairs):
+    config.drop_path_rate = 0.5
+    model = EveModel(config)
+    batch = pairs(3)
+    model.eval()
+    assert torch.equal(model(**batch).vision_hidden_state, model(**batch).vision_hidden_state)
+    model.train()
+    assert not torch.equal(model(**batch).vision_hidden_state, model(**batch).vision_hidden_state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_values": torch.zeros(2, 3, 48, 32)}, r"\(2, 3, 48, 32\).*\(batch, 3, 32, 32\)"),
+        ({"pixel_values": torch.zeros(3, 32, 32)}, r"\(3, 32, 32\).*\(batch, 3, 32, 32\)"),
+        ({"pixel_values": torch.zeros(2, 1, 32, 32)}, r"\(2, 1, 32, 32\)"),
+        ({"pixel_values": torch.zeros(3, 3, 32, 32)}, "3 pictures and 2 texts"),
+        ({"visible_patches": torch.zeros(1, 4).long()}, r"\(1, 4\).*\(2, patches\)"),
+        ({"input_ids": torch.ones(2, 13).long(), "attention_mask": None}, "13 tokens a text.*at most 12"),
+        ({"input_ids": torch.ones(8).long(), "attention_mask": None}, r"\(8,\).*\(batch, length\)"),
+        ({"attention_mask": torch.ones(2, 7)}, r"\(2, 7\), input_ids \(2, 8\)"),
+        ({"pixel_values": None, "input_ids": None}, "pixel_values, input_ids or both"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_with_their_shape(model, pairs, change, message):
+    with pytest.raises(ValueError, match=message):
+        model(**{**pairs(2), **change})

@@ -63,7 +63,7 @@ def step(
     from eve_core.registry.tracking import step_run
 
     settings = RunSettings.model_validate(run)
-    with told(name), step_run(settings.registry, pipeline_run_key(), name, params=_flat(params or {})) as mlflow_run:
+    with told(name), step_run(settings.registry, pipeline_run_key(), name, params=flat(params or {})) as mlflow_run:
         sources = [stamp["run_id"] for folder in inputs if (stamp := _read_stamp(Path(folder)))]
         mlflow_run.set_tags({"eve.inputs": ",".join(sources), "eve.code_digest": settings.code_digest})
         yield Step(name, settings, mlflow_run)
@@ -121,9 +121,9 @@ def _read_stamp(folder: Path) -> dict[str, str] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted names."""
-    flat: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return flat
+        named.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return named

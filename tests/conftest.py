@@ -1,11 +1,51 @@
-"""What tests of several rooms share."""
+"""What tests of several rooms share: the real samples, and a small synthetic world in its prepared form."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from eve_core.config import DataConfig, SyntheticWorldConfig
+from eve_core.data.prepare import prepare_all
+from eve_core.data.prepared import PreparedData
+
 _REPOSITORY = Path(__file__).parents[1]
+SIZES = SyntheticWorldConfig(seed=3, coco_images=48, nlvr2_pairs=40, flickr_images=24, flickr_test_images=8)
+
+
+def world_config(sizes: SyntheticWorldConfig = SIZES) -> DataConfig:
+    """All four sets of a synthetic world."""
+    world = "${EVE_SYNTHETIC_WORLD}"
+    subsets = ("train2014", "val2014")
+    return DataConfig.model_validate(
+        {
+            "synthetic": sizes.model_dump(),
+            "allow_partial": False,
+            "sources": [
+                {
+                    "set": "coco_captions",
+                    "annotations": [f"{world}/coco/annotations/captions_{subset}.json" for subset in subsets],
+                    "images": f"{world}/coco",
+                },
+                {
+                    "set": "vqa_v2",
+                    "questions": [f"{world}/vqa2/v2_OpenEnded_mscoco_{subset}_questions.json" for subset in subsets],
+                    "annotations": [f"{world}/vqa2/v2_mscoco_{subset}_annotations.json" for subset in subsets],
+                    "images": f"{world}/coco",
+                },
+                {
+                    "set": "nlvr2",
+                    "statements": [f"{world}/nlvr2/{split}.json" for split in ("train", "dev")],
+                    "images": f"{world}/nlvr2/images",
+                },
+                {
+                    "set": "flickr8k",
+                    "annotations": f"{world}/flickr8k/dataset_flickr8k.json",
+                    "images": f"{world}/flickr8k/images",
+                },
+            ],
+        }
+    )
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +55,23 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real samples are not in {folder}; set EVE_REAL_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds synthetic_world/ and prepared/."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    prepare_all(world_config(), workspace / "prepared", workspace, progress=False)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def world(workspace: Path) -> Path:
+    """The small synthetic world."""
+    return workspace / "synthetic_world"
+
+
+@pytest.fixture(scope="session")
+def prepared(workspace: Path) -> PreparedData:
+    """The small synthetic world, prepared."""
+    return PreparedData.open(workspace / "prepared", verify=True)

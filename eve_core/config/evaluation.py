@@ -18,7 +18,7 @@ class MetricFloor(Section):
     """An absolute threshold."""
 
     metric: str
-    """A metric of the task's evaluation, such as accuracy or image_recall@1."""
+    """A metric of the task's evaluation, such as accuracy or image_recall_at_1."""
     at_least: float
     """The gate refuses below this."""
 

@@ -164,10 +164,15 @@ def pipeline_run(config: RegistryConfig, name: str, *, run_key: str) -> str:
     return str(found.info.run_id)
 
 
+def parent_run(config: RegistryConfig, run_key: str) -> StepRun:
+    """The parent run of a pipeline run, to record what is true of the whole."""
+    return StepRun(open_experiment(config), pipeline_run(config, run_key, run_key=run_key))
+
+
 def finish_pipeline_run(config: RegistryConfig, run_key: str, *, succeeded: bool) -> None:
     """End the parent run: FINISHED, or FAILED."""
-    run_id = pipeline_run(config, run_key, run_key=run_key)
-    open_experiment(config).client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+    parent = parent_run(config, run_key)
+    parent.tracking.client.set_terminated(parent.run_id, "FINISHED" if succeeded else "FAILED")
 
 
 def open_experiment(config: RegistryConfig) -> Tracking:

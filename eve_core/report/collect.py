@@ -64,6 +64,16 @@ class RunSummary:
     tasks: dict[str, TaskSummary] = field(default_factory=dict)
     """By name."""
 
+    def metrics(self) -> dict[str, float]:
+        """The candidates' metrics and verdicts, as metrics of the whole run ("vqa.accuracy", "vqa.blessed")."""
+        found: dict[str, float] = {}
+        for name, task in self.tasks.items():
+            if task.blessing is not None:
+                found[f"{name}.blessed"] = float(task.blessing["blessed"])
+                values = task.blessing["metrics"].items()
+                found.update({f"{name}.{metric}": value for metric, value in values if value is not None})
+        return found
+
     def artifact(self, registry: RegistryConfig, step: str, path: str) -> Path | None:
         """A local copy of an artifact of a step; None when there is none."""
         if step not in self.steps:

@@ -65,14 +65,14 @@ class RetrievalTask(Task):
         image_rank = np.array([np.flatnonzero(ranking == owner[text])[0] for text, ranking in enumerate(image_ranking)])
         metrics = {}
         for cutoff in _CUTOFFS:
-            metrics[f"text_recall@{cutoff}"] = float((text_rank < cutoff).mean())
-            metrics[f"image_recall@{cutoff}"] = float((image_rank < cutoff).mean())
+            metrics[f"text_recall_at_{cutoff}"] = float((text_rank < cutoff).mean())
+            metrics[f"image_recall_at_{cutoff}"] = float((image_rank < cutoff).mean())
         metrics["mean_recall"] = float(np.mean(list(metrics.values())))
         metrics["gallery"] = float(len(gallery))
         # One right answer in as many as there are pictures: chance for a caption, and for a picture whose captions are
         # as many as every other's.
-        metrics["text_recall@1_over_chance"] = metrics["text_recall@1"] * len(gallery)
-        metrics["image_recall@1_over_chance"] = metrics["image_recall@1"] * len(gallery)
+        metrics["text_recall_at_1_over_chance"] = metrics["text_recall_at_1"] * len(gallery)
+        metrics["image_recall_at_1_over_chance"] = metrics["image_recall_at_1"] * len(gallery)
         items = pa.table(
             {
                 "item_id": [f"text:{image_id}" for image_id in gallery]

@@ -26,6 +26,7 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
     )
     return {
         "run": settings.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "data": config.data.model_dump(
             mode="json", include={"repository", "path", "revision", "remote"}, exclude_none=True
         ),

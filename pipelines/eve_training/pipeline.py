@@ -64,6 +64,7 @@ def eve_task(
 @dsl.pipeline(name="eve-training", description="EVE: pre-train, fine-tune, gate and promote.")
 def eve_training(
     run: dict,
+    config: dict,
     data: dict,
     validation: dict,
     tokenizer: dict,
@@ -74,7 +75,7 @@ def eve_training(
 ) -> None:
     """The whole workflow; `pipelines.eve_training.arguments` makes the parameters from a config."""
     with dsl.ExitHandler(never_cached(report(run=run)), name="workflow"):
-        commit = never_cached(resolve_data(data=data, run=run))
+        commit = never_cached(resolve_data(data=data, run=run, config=config, git_revision=git_revision))
         fetched = fetch_data(data=data, commit=commit.output, run=run)
         prepared = fetched.outputs["prepared"]
         validated = validate_data(prepared=prepared, validation=validation, run=run)

@@ -17,7 +17,7 @@ from eve_core.data.prepare import prepare_all, prepare_set
 from eve_core.data.prepared import PreparedData
 from eve_core.data.sources.layout import find_source
 from eve_core.errors import UserError
-from tests.data.conftest import world_config
+from tests.conftest import world_config
 
 
 def jpeg(color: str = "red", size: tuple[int, int] = (20, 10), **options: object) -> bytes:

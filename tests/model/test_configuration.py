@@ -27,7 +27,7 @@ def test_named_sizes_take_overrides():
 
 
 def test_an_unknown_size_or_field_is_refused():
-    with pytest.raises(ValueError, match="unknown size huge.*tiny, base, large"):
+    with pytest.raises(ValueError, match=r"unknown size huge.*tiny, base, large"):
         EveConfig.named("huge")
     with pytest.raises(ValueError, match="no field hiden_size"):
         EveConfig.named("tiny", hiden_size=64)

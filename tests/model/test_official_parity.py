@@ -144,9 +144,7 @@ def test_hidden_states_of_picture_and_text(golden, vqa, inputs):
 @torch.no_grad()
 def test_hidden_states_of_a_picture_alone_and_a_text_alone(golden, vqa, inputs):
     vision = vqa.backbone(pixel_values=inputs["pixel_values"]).vision_hidden_state
-    text = vqa.backbone(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
-    ).text_hidden_state
+    text = vqa.backbone(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_hidden_state
     real = inputs["attention_mask"].bool()
     torch.testing.assert_close(vision, golden["vqa.out.backbone_vision"], **CLOSE)
     torch.testing.assert_close(text[real], golden["vqa.out.backbone_text"][real], **CLOSE)

@@ -33,7 +33,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tree["tasks"]["vqa"]["finetuning"]["min_answer_count"] = 2
     tree["tasks"]["vqa"]["gate"]["floors"] = [{"metric": "accuracy", "at_least": 0.02}]
     tree["tasks"]["nlvr2"]["gate"]["floors"] = [{"metric": "accuracy", "at_least": 0.0}]
-    tree["tasks"]["retrieval"]["gate"]["floors"] = [{"metric": "image_recall@1", "at_least": 1.5}]
+    tree["tasks"]["retrieval"]["gate"]["floors"] = [{"metric": "image_recall_at_1", "at_least": 1.5}]
     return tree
 
 

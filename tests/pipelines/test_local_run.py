@@ -65,7 +65,7 @@ def test_without_a_champion_the_floors_decide(first: tuple[Path, RunConfig, str]
     assert "no champion" in " ".join(check["sentence"] for check in run.tasks["vqa"].blessing["checks"])
     assert champion(config.registry, "vqa").version == "1"
     assert "refused" in printed
-    assert "image_recall@1" in printed
+    assert "image_recall_at_1" in printed
 
 
 def test_a_refused_model_is_neither_registered_nor_promoted(first: tuple[Path, RunConfig, str]) -> None:

@@ -6,22 +6,30 @@ from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def resolve_data(data: dict, run: dict) -> str:
+def resolve_data(data: dict, run: dict, config: dict, git_revision: str) -> str:
     """Turn a branch, a tag or HEAD into the commit it names now; everything after reads that commit. Never cached.
+
+    As the first step it also records on the pipeline run what the whole run was given.
 
     Args:
         data: DataConfig.
         run: RunSettings.
+        config: the whole RunConfig, for the record.
+        git_revision: commit of the code.
 
     Returns:
         The commit.
     """
-    from components.step import step
+    from components.step import flat, pipeline_run_key, step
     from eve_core.config import DataConfig
     from eve_core.data.versioning import resolve_revision
+    from eve_core.registry.tracking import parent_run
 
-    config = DataConfig.model_validate(data)
-    with step("resolve-data", run, params={"repository": config.repository, "revision": config.revision}) as current:
-        commit = resolve_revision(config).commit
-        current.run.set_tags({"eve.data_revision": commit})
+    with step("resolve-data", run, params=data) as current:
+        parent = parent_run(current.settings.registry, pipeline_run_key())
+        parent.log_params(flat(config))
+        parent.set_tags({"eve.git_revision": git_revision, "eve.code_digest": current.settings.code_digest})
+        commit = resolve_revision(DataConfig.model_validate(data)).commit
+        for record in (parent, current.run):
+            record.set_tags({"eve.data_revision": commit})
     return commit

@@ -18,10 +18,12 @@ def report(status: dsl.PipelineTaskFinalStatus, run: dict, page: dsl.Output[dsl.
 
     from components.step import pipeline_run_key
     from eve_core.config import RunSettings
-    from eve_core.registry.tracking import finish_pipeline_run
+    from eve_core.registry.tracking import finish_pipeline_run, parent_run
     from eve_core.report import collect, write_page
 
     settings = RunSettings.model_validate(run)
     key = pipeline_run_key()
-    write_page(collect(settings.registry, key), settings.registry, Path(page.path))
+    summary = collect(settings.registry, key)
+    write_page(summary, settings.registry, Path(page.path))
+    parent_run(settings.registry, key).log_metrics(summary.metrics())
     finish_pipeline_run(settings.registry, key, succeeded=status.state == "SUCCEEDED")

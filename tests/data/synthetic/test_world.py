@@ -12,7 +12,7 @@ from PIL import Image
 from eve_core.config import SyntheticWorldConfig
 from eve_core.data.synthetic.world import draw_world
 from eve_core.errors import UserError
-from tests.data.conftest import SIZES
+from tests.conftest import SIZES
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -140,9 +140,9 @@ def _expand(value: Any, path: Path) -> Any:
 
 def _sentence(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    key, known_keys = _locate(location)
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1)
+        near = difflib.get_close_matches(location[-1], known_keys, n=1)
         return f"unknown key {key}" + (f" (did you mean {near[0]}?)" if near else "; remove it")
     if problem["type"] == "missing":
         return f"key {key} is missing; add it"
@@ -152,15 +152,26 @@ def _sentence(problem: Any) -> str:
     )
 
 
-def _known_keys(location: list[str]) -> list[str]:
-    """Field names of the section at `location`, found by walking the sections' annotations."""
-    section: Any = RunConfig
+def _locate(location: list[str]) -> tuple[str, list[str]]:
+    """The key at `location` as the file spells it, and the fields of the section that it stands in."""
+    sections: list[type[Section]] = [RunConfig]
+    spelled, known_keys = [], list(RunConfig.model_fields)
     for part in location:
-        candidates = _sections_of(section.model_fields[part].annotation) if part in section.model_fields else [section]
-        if not candidates:
-            return []
-        section = candidates[0]
-    return list(section.model_fields)
+        of_this_set = [section for section in sections if part in _sets_of(section)]
+        if of_this_set:  # pydantic puts a source's set into its location; the file has no such key
+            sections = of_this_set
+            continue
+        spelled.append(part)
+        known_keys = [name for section in sections for name in section.model_fields]
+        fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+        if fields:  # otherwise the index of a list or the key of a mapping
+            sections = [found for field in fields for found in _sections_of(field.annotation)]
+    return ".".join(spelled), known_keys
+
+
+def _sets_of(section: type[Section]) -> tuple[str, ...]:
+    """The sets that a kind of source is for; none for any other section."""
+    return get_args(section.model_fields["set"].annotation) if "set" in section.model_fields else ()
 
 
 def _sections_of(annotation: Any) -> list[type[Section]]:

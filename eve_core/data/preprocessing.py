@@ -66,5 +66,6 @@ class Preprocessor:
             side = json.loads((folder / "preprocessor_config.json").read_text())["size"]["height"]
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{folder} is no saved EVE model ({error}); give the folder of a checkpoint") from None
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder} is no saved EVE model ({reason}); give the folder of a checkpoint") from None
         return cls(tokenizer, side, tokenizer.model_max_length)

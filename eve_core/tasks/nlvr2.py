@@ -64,9 +64,9 @@ class Nlvr2Task(Task):
                 progress.update(len(chunk))
 
         right = np.array([p == row["label"] for p, row in zip(predictions, statements, strict=True)])
-        by_sentence: dict[str, list[bool]] = defaultdict(list)
+        by_sentence: dict[tuple[str, str], list[bool]] = defaultdict(list)
         for row, is_right in zip(statements, right, strict=True):
-            by_sentence[row["statement"]].append(bool(is_right))
+            by_sentence[_sentence_of(row["statement_id"])].append(bool(is_right))
         items = pa.table(
             {
                 "item_id": [row["statement_id"] for row in statements],
@@ -138,3 +138,9 @@ def _labelled(rows: "pa.Table", purpose: str) -> list[dict[str, Any]]:
             "first); use a split whose labels are public"
         )
     return statements
+
+
+def _sentence_of(statement_id: str) -> tuple[str, str]:
+    """dev-850-3-1 -> (dev-850, 1): sentence 1 of set 850, whose pair 3 this is. Two sets may use the same words."""
+    parts = statement_id.rsplit("-", 2)
+    return parts[0], parts[-1]

@@ -137,7 +137,7 @@ class _EveTrainer(Trainer):
         losses = self._objective(model, inputs)
         if not bool(torch.isfinite(losses.total)):
             raise UserError(
-                f"the loss is {float(losses.total)} at step {self.state.global_step + 1}; lower the learning rate or "
+                f"the loss is {float(losses.total.detach())} at step {self.state.global_step + 1}; lower the learning rate or "
                 "use precision float32"
             )
         for name, value in losses.parts.items():

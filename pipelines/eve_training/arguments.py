@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eve_core.config import RunConfig, RunSettings
+from eve_core.config.section import Section
 
 _ROOT = Path(__file__).parents[2]
 
@@ -25,15 +26,13 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
         code_digest=code_digest(),
     )
     return {
-        "run": settings.model_dump(mode="json"),
-        "config": config.model_dump(mode="json"),
-        "data": config.data.model_dump(
-            mode="json", include={"repository", "path", "revision", "remote"}, exclude_none=True
-        ),
-        "validation": config.validation.model_dump(mode="json"),
-        "tokenizer": config.tokenizer.model_dump(mode="json"),
-        "model": config.model.model_dump(mode="json"),
-        "pretraining": config.pretraining.model_dump(mode="json"),
+        "run": _plain(settings),
+        "config": _plain(config),
+        "data": _plain(config.data, {"repository", "path", "revision", "remote"}),
+        "validation": _plain(config.validation),
+        "tokenizer": _plain(config.tokenizer),
+        "model": _plain(config.model),
+        "pretraining": _plain(config.pretraining),
         "tasks": [
             {
                 "target": name,
@@ -46,6 +45,11 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
         ],
         "git_revision": git_revision(),
     }
+
+
+def _plain(section: Section, only: set[str] | None = None) -> dict[str, Any]:
+    """A section as kfp takes it: what is None is left out."""
+    return section.model_dump(mode="json", include=only, exclude_none=True)
 
 
 def pipeline_name(config: RunConfig, at: datetime) -> str:

@@ -24,7 +24,11 @@ def test_check_accepts_every_config_of_the_project() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("batch_size: 64", "batch_sise: 64", "unknown key pretraining.optimization.batch_sise (did you mean batch_size?)"),
+        (
+            "batch_size: 64",
+            "batch_sise: 64",
+            "unknown key pretraining.optimization.batch_sise (did you mean batch_size?)",
+        ),
         ("steps: 400", "steps: many", "pretraining.optimization.steps"),
         ("seed: 1", "seed: [", "is not valid YAML"),
         ("repository: .", "repository: ${NOT_SET_ANYWHERE}", "${NOT_SET_ANYWHERE}, which is not set"),

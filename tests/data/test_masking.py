@@ -23,7 +23,7 @@ def test_at_least_one_patch_is_on_either_side(ratio, masked):
 
 
 def test_one_patch_cannot_be_both_seen_and_masked():
-    with pytest.raises(ValueError, match="num_patches is 1.*at least 2"):
+    with pytest.raises(ValueError, match=r"num_patches is 1.*at least 2"):
         mask_patches(1, 0.5, np.random.default_rng(0))
 
 

@@ -39,7 +39,7 @@ def test_the_same_pictures_are_held_out_every_time(prepared):
 
 
 def test_a_split_that_is_not_there_is_refused(prepared):
-    with pytest.raises(UserError, match="there is no set coco.*coco_captions"):
+    with pytest.raises(UserError, match=r"there is no set coco.*coco_captions"):
         split_rows(prepared, Split(set="coco", splits=["train"]))
     with pytest.raises(UserError, match="nlvr2"):
         split_rows(prepared, Split(set="nlvr2", splits=["test9"]))

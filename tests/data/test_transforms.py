@@ -48,5 +48,5 @@ def test_every_colour_mode_and_shape_becomes_a_square_of_three_channels(mode):
 
 @pytest.mark.parametrize("data", [b"", b"<html>no picture</html>", encoded(gradient(40, 40))[:200]])
 def test_what_is_no_picture_is_refused_by_name(data):
-    with pytest.raises(UserError, match="coco/12 is not a readable picture.*JPEG or PNG"):
+    with pytest.raises(UserError, match=r"coco/12 is not a readable picture.*JPEG or PNG"):
         load_picture(data, 16, "coco/12")

@@ -13,7 +13,7 @@ def fetch_data(data: dict, commit: str, run: dict, prepared: dsl.Output[dsl.Data
         data: DataConfig.
         commit: the commit to read, whatever revision `data` names.
         run: RunSettings.
-        prepared: the data set, with its digest in the metadata.
+        prepared: the data set, with its revision and digest in the metadata.
     """
     from pathlib import Path
 
@@ -26,4 +26,4 @@ def fetch_data(data: dict, commit: str, run: dict, prepared: dsl.Output[dsl.Data
     with step("fetch-data", run, outputs=[prepared.path], params={"commit": commit}) as current:
         fetched = PreparedData.open(fetch(resolve_revision(config), Path(prepared.path), config.remote))
         current.run.set_tags({"eve.data_revision": commit, "eve.data_digest": fetched.digest})
-        prepared.metadata["digest"] = fetched.digest
+        prepared.metadata.update(revision=commit, digest=fetched.digest)

@@ -10,7 +10,6 @@ def evaluate(  # type: ignore[no-untyped-def]
     task: str,
     task_data: str,
     evaluation: str,
-    data_revision: str,
     baseline: dict,
     prepared: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
@@ -24,9 +23,8 @@ def evaluate(  # type: ignore[no-untyped-def]
         task: vqa, nlvr2 or retrieval.
         task_data: TaskDataConfig as JSON.
         evaluation: EvaluationConfig as JSON.
-        data_revision: commit that pins the data.
         baseline: the champion's version and model_digest; empty when there is none.
-        prepared: the data set.
+        prepared: the data set, with its revision in the metadata.
         candidate: the fine-tuned model.
         run: RunSettings.
         scores: folder with scores.json, items.parquet and figures.
@@ -40,7 +38,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     from eve_core.data.prepared import PreparedData
     from eve_core.errors import UserError
     from eve_core.evaluation.figures import task_figures
-    from eve_core.evaluation.scoring import score
+    from eve_core.evaluation.scoring import ITEMS_FILE, SCORES_FILE, score
     from eve_core.registry.promotion import download_checkpoint, registered_version
 
     share_cores()
@@ -59,12 +57,13 @@ def evaluate(  # type: ignore[no-untyped-def]
             EvaluationConfig.model_validate_json(evaluation),
             Path(candidate.path),
             Path(scores.path),
-            data_revision=data_revision,
+            data_revision=prepared.metadata["revision"],
             champion=download_checkpoint(registry, champion) if champion else None,
             champion_version=champion.version if champion else None,
         )
-        task_figures(data, task, Path(scores.path))
         current.run.log_metrics(found)
-        current.run.log_artifact(scores.path)
+        current.run.log_artifact(Path(scores.path) / SCORES_FILE)
+        current.run.log_artifact(Path(scores.path) / ITEMS_FILE)
+        current.run.log_artifact(task_figures(data, task, Path(scores.path)))
         for name, value in found.items():
             metrics.log_metric(name, value)

@@ -33,9 +33,9 @@ def finetune(  # type: ignore[no-untyped-def]
     from components.step import share_cores, step
     from eve_core.config import FinetuningConfig, TaskDataConfig
     from eve_core.data.prepared import PreparedData
+    from eve_core.evaluation.figures import training_figure
     from eve_core.model_digest import model_digest
     from eve_core.training import finetune as train
-    from eve_core.training.trainer import TRAINING_LOG
 
     share_cores()
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
@@ -54,5 +54,5 @@ def finetune(  # type: ignore[no-untyped-def]
             scratch=scratch,
             log=current.run.log_metrics,
         )
-        current.run.log_artifact(Path(checkpoint.path) / TRAINING_LOG)
+        current.run.log_artifact(training_figure(Path(checkpoint.path)))
         shutil.rmtree(scratch)

@@ -1,0 +1,113 @@
+"""Pre-training: what it writes, and that neither a crash nor the number of workers changes the weights."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from eve_core.config import ModelConfig, PretrainingConfig, Split
+from eve_core.data.preprocessing import Preprocessor
+from eve_core.errors import UserError
+from eve_core.model import EveForPreTraining
+from eve_core.training import pretrain
+from tests.training.conftest import TOKENIZER, optimization, run_pretraining
+
+
+class Crashed(Exception):
+    """The run was killed."""
+
+
+def crash_at(step: int):
+    def log(metrics: dict[str, float], at: int) -> None:
+        if at == step:
+            raise Crashed
+
+    return log
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    states = [load_file(folder / "model.safetensors") for folder in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "scratch").iterdir())
+
+
+def test_it_writes_a_model_that_loads_with_its_tokenizer_and_its_log(pretrained):
+    model = EveForPreTraining.from_pretrained(pretrained)
+    preprocessor = Preprocessor.load(pretrained)
+    assert model.config.vocab_size == len(preprocessor.tokenizer) <= 320
+    assert model.config.pad_token_id == preprocessor.tokenizer.pad_token_id
+    assert preprocessor.image_size == model.config.image_size == 32
+    lines = [json.loads(line) for line in (pretrained / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    for line in lines:
+        total = line["mlm"] + line["mim"] + 0.001 * line["load_balance"]
+        assert line["loss"] == pytest.approx(total, rel=1e-3)
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(prepared, pretrained, tmp_path, step):
+    with pytest.raises(Crashed):
+        run_pretraining(prepared, tmp_path, log=crash_at(step))
+    assert checkpoints(tmp_path) == (["checkpoint-3"] if step == 4 else ["checkpoint-3", "checkpoint-6"])
+    steps: list[int] = []
+    out = run_pretraining(prepared, tmp_path, log=lambda metrics, step: steps.append(step))
+    assert steps[0] == {4: 4, 8: 7}[step]  # it went on and did not begin again
+    assert_same_weights(out, pretrained)
+    assert (out / "training_log.jsonl").read_text().count("\n") == 8
+
+
+def test_a_torn_checkpoint_is_passed_over(prepared, pretrained, tmp_path):
+    with pytest.raises(Crashed):
+        run_pretraining(prepared, tmp_path, log=crash_at(7))
+    torn = tmp_path / "scratch" / "checkpoint-6"
+    (torn / "complete").unlink()  # it is written last
+    (torn / "model.safetensors").write_bytes(b"half")
+    steps: list[int] = []
+    out = run_pretraining(prepared, tmp_path, log=lambda metrics, step: steps.append(step))
+    assert steps[0] == 4
+    assert_same_weights(out, pretrained)
+
+
+def test_the_number_of_workers_changes_nothing(prepared, pretrained, tmp_path):
+    assert_same_weights(run_pretraining(prepared, tmp_path, workers=2), pretrained)
+
+
+def test_another_seed_gives_other_weights(prepared, pretrained, tmp_path):
+    out = run_pretraining(prepared, tmp_path, seed=6)
+    with pytest.raises(AssertionError):
+        assert_same_weights(out, pretrained)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d.*lower the learning rate"):
+        run_pretraining(prepared, tmp_path, learning_rate=1e30, warmup=0.0, max_grad_norm=1e30)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ModelConfig(overrides={"hiden_size": 3}), "model: EveConfig has no field hiden_size"),
+        (ModelConfig(overrides={"hidden_size": 30}), "model: hidden_size 30 is no multiple"),
+        (ModelConfig(overrides={"hidden_size": "wide"}), "model: "),
+    ],
+)
+def test_an_impossible_model_is_refused(prepared, tmp_path, model, message):
+    config = PretrainingConfig(data=[Split(set="flickr8k", splits=["train"])], optimization=optimization())
+    with pytest.raises(UserError, match=message):
+        pretrain(prepared, config, model, TOKENIZER, tmp_path, seed=0, scratch=tmp_path / "scratch")
+
+
+def test_the_metrics_that_are_passed_on_are_numbers(prepared, tmp_path):
+    seen: list[dict[str, float]] = []
+    run_pretraining(prepared, tmp_path, steps=2, log=lambda metrics, step: seen.append(metrics))
+    assert len(seen) == 2
+    for metrics in seen:
+        assert {"loss", "mlm", "mim", "load_balance", "learning_rate", "grad_norm"} <= metrics.keys()
+        assert all(math.isfinite(value) for value in metrics.values())

@@ -1,0 +1,133 @@
+"""The loop: which parameters learn how fast, and which of them decay."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from eve_core.errors import UserError
+from eve_core.model import EveConfig, EveForImageTextRetrieval, EveForPreTraining
+from eve_core.objectives import Losses
+from eve_core.training.checkpoints import last_complete_checkpoint, mark_complete
+from eve_core.training.trainer import decays, train
+from tests.training.conftest import optimization
+
+
+class Numbers:
+    """Pairs x -> 2 x."""
+
+    def __init__(self, number: int = 12) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def example(self, index: int, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+        x = torch.from_numpy(generator.standard_normal(3)).float()
+        return {"x": x, "y": 2 * x}
+
+
+class TwoLayers(nn.Module):
+    """An encoder and a head that start alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(3, 3)
+        self.head = nn.Linear(3, 3)
+        for layer in (self.backbone, self.head):
+            nn.init.eye_(layer.weight)
+            nn.init.ones_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone(x) + self.head(x)
+
+
+def constant_gradient(model, batch):
+    return Losses(sum(parameter.sum() for parameter in model.parameters()) + 0 * batch["x"].sum())
+
+
+def no_gradient(model, batch):
+    return Losses(0 * sum(parameter.sum() for parameter in model.parameters()))
+
+
+def run(model, objective, scratch, *, examples=None, multiplier=1.0, **changes):
+    return train(
+        model,
+        Numbers() if examples is None else examples,
+        objective,
+        optimization(**{"steps": 1, "warmup": 0.0, "learning_rate": 0.01, "weight_decay": 0.0, **changes}),
+        seed=1,
+        pad_token_id=0,
+        description="testing",
+        scratch=scratch,
+        head_learning_rate_multiplier=multiplier,
+    )
+
+
+def test_the_head_learns_faster_by_its_multiplier(tmp_path):
+    model, before = TwoLayers(), TwoLayers()
+    run(model, constant_gradient, tmp_path, multiplier=5.0)  # the first step of Adam is the learning rate
+    for layer, step in ((model.backbone, 0.01), (model.head, 0.05)):
+        torch.testing.assert_close(before.head.weight - layer.weight, torch.full((3, 3), step), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(before.head.bias - layer.bias, torch.full((3,), step), rtol=1e-4, atol=1e-6)
+
+
+def test_matrices_decay_and_biases_do_not(tmp_path):
+    model, before = TwoLayers(), TwoLayers()
+    run(model, no_gradient, tmp_path, weight_decay=0.5, multiplier=2.0)
+    torch.testing.assert_close(model.backbone.weight, before.backbone.weight * (1 - 0.01 * 0.5))
+    torch.testing.assert_close(model.head.weight, before.head.weight * (1 - 0.02 * 0.5))
+    assert torch.equal(model.backbone.bias, before.backbone.bias)
+    assert torch.equal(model.head.bias, before.head.bias)
+
+
+@pytest.mark.parametrize("model_class", [EveForPreTraining, EveForImageTextRetrieval])
+def test_what_decays_in_the_network(model_class):
+    with torch.device("meta"):
+        model = model_class(EveConfig.named("tiny"))
+    no_decay = {name for name, parameter in model.named_parameters() if not decays(name, parameter)}
+    decayed = {name for name, _ in model.named_parameters()} - no_decay
+    kinds = ("bias", "norm", "gamma", "class_token", "type_embedding", "position_embeddings", "mask_token")
+    kinds = (*kinds, "vision_embedding", "text_embedding", "temperature")
+    for name in no_decay:
+        assert any(kind in name for kind in kinds), name
+    for name in decayed:
+        assert name.endswith(("weight", "fc1_weight", "fc2_weight")), name
+        assert "norm" not in name
+    for router in ("blocks.3.router.experts.fc1_bias", "blocks.3.router.experts.fc2_bias"):
+        assert f"backbone.{router}" in no_decay  # stacked, and a bias all the same
+
+
+def test_the_rate_rises_and_then_falls_to_nothing(tmp_path):
+    history = run(TwoLayers(), constant_gradient, tmp_path, steps=10, warmup=0.3, schedule="linear")
+    rates = [entry["learning_rate"] for entry in history]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates[:3] == sorted(rates[:3])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+
+
+def test_training_learns(tmp_path):
+    model = TwoLayers()
+    history = run(
+        model,
+        lambda model, batch: Losses(((model(batch["x"]) - batch["y"]) ** 2).mean()),
+        tmp_path,
+        steps=60,
+        learning_rate=0.1,
+    )
+    assert history[-1]["loss"] < 0.05 * history[0]["loss"]
+
+
+def test_nothing_to_train_on_is_refused(tmp_path):
+    with pytest.raises(UserError, match="testing: there is nothing to train on"):
+        run(TwoLayers(), constant_gradient, tmp_path, examples=Numbers(0))
+
+
+def test_the_newest_whole_checkpoint_counts_and_torn_ones_are_removed(tmp_path):
+    assert last_complete_checkpoint(tmp_path / "absent") is None
+    for step in (3, 9, 12, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (3, 12):
+        mark_complete(tmp_path / f"checkpoint-{step}")
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-12"  # by number, not by name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-3"]

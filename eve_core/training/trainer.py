@@ -137,8 +137,8 @@ class _EveTrainer(Trainer):
         losses = self._objective(model, inputs)
         if not bool(torch.isfinite(losses.total)):
             raise UserError(
-                f"the loss is {float(losses.total.detach())} at step {self.state.global_step + 1}; lower the learning rate or "
-                "use precision float32"
+                f"the loss is {float(losses.total.detach())} at step {self.state.global_step + 1}; lower the learning "
+                "rate or use precision float32"
             )
         for name, value in losses.parts.items():
             self._parts.setdefault(name, []).append(value.float())

@@ -1,6 +1,5 @@
 """What the compiled pipeline promises to whatever runs it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -107,7 +107,8 @@ import json, mlflow, pandas
 mlflow.set_tracking_uri({config.registry.tracking_uri!r})
 model = mlflow.pyfunc.load_model("models:/eve-vqa@champion")
 picture = open({str(picture)!r}, "rb").read()
-print(json.dumps(model.predict(pandas.DataFrame({{"image": [picture], "question": ["how many shapes are there?"]}}))["answer"].tolist()))
+rows = pandas.DataFrame({{"image": [picture], "question": ["how many shapes are there?"]}})
+print(json.dumps(model.predict(rows)["answer"].tolist()))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr

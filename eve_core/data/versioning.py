@@ -52,6 +52,8 @@ class DataRevision:
 def resolve_revision(config: DataConfig) -> DataRevision:
     """The immutable version that `config.revision` (a commit, tag or branch) stands for now.
 
+    Its commit is the one that pinned the data: later commits that leave <path>.dvc as it is are the same revision.
+
     Raises:
         UserError: the repository is no Git repository, or cannot be reached; it has no such revision; <path>.dvc is
             not in that revision.
@@ -150,6 +152,8 @@ def _resolve(git_folder: Path, config: DataConfig) -> DataRevision:
             f"{path}.dvc is not in revision {config.revision} of {name}, so no data is pinned there; publish the data "
             "with `eve data prepare` (data.commit: true), or choose another data.revision or data.path"
         )
+    # The commit that last changed the pin: commits of other files do not make a new data revision.
+    commit = _git(["log", "-1", "--format=%H", commit, "--", f"{path}.dvc"], git_folder).stdout.strip() or commit
     repository = name if _is_url(name) else str(git_folder)
     return DataRevision(repository, path, commit, _pinned_hash(pin.stdout, f"{path}.dvc in revision {commit[:12]}"))
 

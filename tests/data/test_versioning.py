@@ -377,3 +377,11 @@ def test_a_folder_inside_the_repository_may_hold_the_data(config: DataConfig, tm
     fetch(revision, tmp_path / "fetched")
     assert caption_in(tmp_path / "fetched") == "nested"
     assert git(Path(config.repository), "status", "--porcelain") == ""
+
+
+def test_a_commit_of_something_else_is_no_new_data_revision(config: DataConfig, two: list[str]) -> None:
+    repository = Path(config.repository)
+    (repository / "notes.txt").write_text("about the code")
+    git(repository, "add", "notes.txt")
+    git(repository, "commit", "--quiet", "-m", "Notes")
+    assert at(config, "HEAD").commit == two[1]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from eve_core.data.schedule import ShuffledEpochs
 from eve_core.errors import UserError
 from eve_core.model import EveConfig, EveForImageTextRetrieval, EveForPreTraining
 from eve_core.objectives import Losses
@@ -116,6 +117,19 @@ def test_training_learns(tmp_path):
         learning_rate=0.1,
     )
     assert history[-1]["loss"] < 0.05 * history[0]["loss"]
+
+
+def test_examples_come_in_the_order_of_the_schedule(tmp_path):
+    class Recorded(Numbers):
+        seen: list[int] = []  # noqa: RUF012 (one for the test)
+
+        def example(self, index, generator):
+            self.seen.append(index)
+            return super().example(index, generator)
+
+    run(TwoLayers(), constant_gradient, tmp_path, examples=Recorded(), steps=5, batch_size=4)
+    schedule = ShuffledEpochs(12, 20, 1, lambda index, generator: {"index": index})
+    assert Recorded.seen[:20] == [schedule[position]["index"] for position in range(20)]
 
 
 def test_nothing_to_train_on_is_refused(tmp_path):

@@ -74,22 +74,16 @@ def test_the_same_question_is_answered_yes_and_no() -> None:
 
 
 def holds(sentence: str, left: Scene, right: Scene) -> bool:
-    def contains(scene: Scene, words: list[str]) -> bool:
-        return any(words[-1] == own.shape and words[0] in (own.color, own.shape) for own in scene.shapes)
+    def contains(scene: Scene, word: str) -> bool:
+        return any(word in (own.shape, own.color, own.size) for own in scene.shapes)
 
     match sentence.split():
-        case ["there", "is", "a", color, shape, "in", "the", side, "image"]:
-            return contains(left if side == "left" else right, [color, shape])
-        case ["both", "images", "contain", "the", *_]:
-            return len(left.shapes) == len(right.shapes)
-        case ["both", "images", "contain", "a", *what]:
-            return contains(left, what) and contains(right, what)
-        case ["exactly", "one", "image", "contains", "a", shape]:
-            return contains(left, [shape]) + contains(right, [shape]) == 1
+        case ["both", "images", "contain", "a", word, "shape"]:
+            return contains(left, word) and contains(right, word)
+        case ["at", "least", "one", "image", "contains", "a", word]:
+            return contains(left, word) or contains(right, word)
         case ["the", "left", "image", "contains", "more", *_]:
             return len(left.shapes) > len(right.shapes)
-        case ["the", "left", "image", "contains", "fewer", *_]:
-            return len(left.shapes) < len(right.shapes)
     raise AssertionError(sentence)
 
 
@@ -104,4 +98,4 @@ def test_statements_are_true_of_one_pair_and_false_of_a_near_one() -> None:
         changed = sum((Counter(map(str, before)) - Counter(map(str, after))).values())
         assert changed <= 1  # one picture at most; none when the two are exchanged
         kinds[" ".join(pairs.sentence.split()[:2])] += 1
-    assert set(kinds) == {"there is", "both images", "exactly one", "the left"}
+    assert set(kinds) == {"both images", "at least", "the left"}

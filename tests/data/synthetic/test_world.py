@@ -69,7 +69,7 @@ def test_answers_are_spread_over_each_type_of_question(tmp_path: Path) -> None:
     assert len(totals) == 5
     assert max(totals.values()) - min(totals.values()) <= 2
     assert by_type["is there a"]["yes"] == pytest.approx(totals["is there a"] / 2, abs=1)
-    assert sum(max(answers.values()) for answers in by_type.values()) / len(annotations) < 0.34
+    assert sum(max(answers.values()) for answers in by_type.values()) / len(annotations) < 0.37
     disputed = [a for a in annotations if len({answer["answer"] for answer in a["answers"]}) > 1]
     assert 0.05 < len(disputed) / len(annotations) < 0.15
     for annotation in annotations:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from eve_core.cli.data import data_app
-from eve_core.cli.pipeline import check, compile_command, run
+from eve_core.cli.pipeline import check, compile_command, retrain, run
 from eve_core.cli.registry import champion_app, promote
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(retrain)
 app.command()(check)
 app.command(name="compile")(compile_command)
 app.add_typer(data_app, name="data")

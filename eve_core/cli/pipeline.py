@@ -28,6 +28,13 @@ def run(config: _Config) -> None:
         raise typer.Exit(1)
 
 
+def retrain(config: _Config) -> None:
+    """Run the workflow if the data revision is new to this config; as a Prefect flow."""
+    from pipelines.retraining.flow import retrain as retrain_flow
+
+    typer.echo(retrain_flow(config))
+
+
 def check(
     configs: Annotated[
         list[Path] | None,

@@ -1,5 +1,7 @@
 """Preparing: public sets on disk -> a prepared folder; every picture is decoded, what is left out is counted."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -33,6 +35,7 @@ from eve_core.progress import track
 
 _WORLD_VARIABLE = "EVE_SYNTHETIC_WORLD"
 _EXAMPLES = 5
+_ORIGIN = "prepared_from.json"
 _BATCH = 256
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -41,7 +44,7 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
     """Prepare all sources of a configuration into a new folder that replaces `out`.
 
     When `config.synthetic` is set, the world is drawn first, into <workspace>/synthetic_world, and stands for
-    ${EVE_SYNTHETIC_WORLD} in the sources' paths.
+    ${EVE_SYNTHETIC_WORLD} in the sources' paths. A wholly synthetic set that is there already is not drawn again.
 
     Args:
         config: the sources, and whether annotations may be left out.
@@ -57,6 +60,10 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
     twice = [name for name, count in Counter(source.set for source in config.sources).items() if count > 1]
     if twice:
         raise UserError(f"data.sources names {twice[0]} twice; list all its files in one source")
+    origin = _origin_of_synthetic(config)
+    earlier = _prepared_from(origin, out, workspace) if origin else None
+    if earlier is not None:
+        return earlier
     world = workspace / "synthetic_world" if config.synthetic is not None else None
     sources = [_with_world(source, world) for source in config.sources]
     try:
@@ -70,9 +77,32 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
             for source in sources:
                 manifest = _add_set(source, folder, manifest, config.allow_partial, progress)
             manifest.write(folder)
+        if origin:
+            (workspace / _ORIGIN).write_text(json.dumps({"origin": origin, "digest": manifest.digest}) + "\n")
     except OSError as error:
         raise explain_os_error(error, f"preparing {out}") from error
     return manifest
+
+
+def _origin_of_synthetic(config: DataConfig) -> str | None:
+    """What a wholly synthetic set follows from: its settings and this code; None for a set that reads other files."""
+    paths = [str(source.model_dump(mode="json")) for source in config.sources]
+    if config.synthetic is None or not all(_WORLD_VARIABLE in path for path in paths):
+        return None
+    digest = hashlib.sha256(config.model_dump_json(include={"synthetic", "sources", "allow_partial"}).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _prepared_from(origin: str, out: Path, workspace: Path) -> Manifest | None:
+    """The manifest of `out` when it was prepared from `origin` and is whole; None otherwise."""
+    try:
+        record = json.loads((workspace / _ORIGIN).read_text())
+        manifest = PreparedData.open(out).manifest
+    except (OSError, ValueError):
+        return None
+    return manifest if record == {"origin": origin, "digest": manifest.digest} else None
 
 
 def prepare_set(source: SourceConfig, out: Path, *, allow_partial: bool, progress: bool = True) -> Manifest:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PIPELINE_TAG = "eve.pipeline_run"
 STEP_TAG = "eve.step"
+CONFIG_DIGEST_TAG = "eve.config_digest"
 DATA_REVISION_TAG = "eve.data_revision"
 DATA_DIGEST_TAG = "eve.data_digest"
 GIT_REVISION_TAG = "eve.git_revision"
@@ -162,6 +163,25 @@ def pipeline_run(config: RegistryConfig, name: str, *, run_key: str) -> str:
             tracking.client.set_tag(found.info.run_id, _NAME_TAG, name)
     assert found is not None
     return str(found.info.run_id)
+
+
+def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revision: str) -> str | None:
+    """Key of the newest finished pipeline run of a config on a data revision; None when there is none.
+
+    Args:
+        config: the registry section.
+        config_digest: digest of the RunConfig.
+        data_revision: git commit that pins the data.
+    """
+    tracking = open_experiment(config)
+    found = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"attributes.status = 'FINISHED' and tags.`{CONFIG_DIGEST_TAG}` = '{config_digest}' "
+        f"and tags.`{DATA_REVISION_TAG}` = '{data_revision}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return str(found[0].data.tags[PIPELINE_TAG]) if found else None
 
 
 def parent_run(config: RegistryConfig, run_key: str) -> StepRun:

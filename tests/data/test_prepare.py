@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eve_core.config import CocoCaptionsSource, FlickrSource, Nlvr2Source, SourceConfig
+from eve_core.config import CocoCaptionsSource, FlickrSource, Nlvr2Source, SourceConfig, SyntheticWorldConfig
 from eve_core.data.prepare import prepare_all, prepare_set
 from eve_core.data.prepared import PreparedData
 from eve_core.data.sources.layout import find_source
@@ -265,3 +265,17 @@ def test_karpathy_and_the_official_form_say_the_same(real_data: Path, tmp_path: 
         )
     official, karpathy = tables.values()
     assert official == karpathy
+
+
+def test_a_synthetic_set_is_drawn_again_only_when_something_changed(tmp_path: Path) -> None:
+    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=4, flickr_images=6, flickr_test_images=2)
+    config = world_config(sizes)
+    manifest = prepare_all(config, tmp_path / "prepared", tmp_path, progress=False)
+    stamp = (tmp_path / "prepared" / "manifest.json").stat().st_mtime_ns
+    assert prepare_all(config, tmp_path / "prepared", tmp_path, progress=False) == manifest
+    assert (tmp_path / "prepared" / "manifest.json").stat().st_mtime_ns == stamp
+    next((tmp_path / "prepared" / "images").rglob("*.parquet")).write_bytes(b"damaged")
+    assert prepare_all(config, tmp_path / "prepared", tmp_path, progress=False) == manifest
+    PreparedData.open(tmp_path / "prepared", verify=True)
+    other = world_config(sizes.model_copy(update={"seed": 9}))
+    assert prepare_all(other, tmp_path / "prepared", tmp_path, progress=False).digest != manifest.digest

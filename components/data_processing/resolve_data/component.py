@@ -21,14 +21,20 @@ def resolve_data(data: dict, run: dict, config: dict, git_revision: str) -> str:
         The commit.
     """
     from components.step import flat, pipeline_run_key, step
-    from eve_core.config import DataConfig
+    from eve_core.config import DataConfig, RunConfig
     from eve_core.data.versioning import resolve_revision
-    from eve_core.registry.tracking import parent_run
+    from eve_core.registry.tracking import CONFIG_DIGEST_TAG, parent_run
 
     with step("resolve-data", run, params=data) as current:
         parent = parent_run(current.settings.registry, pipeline_run_key())
         parent.log_params(flat(config))
-        parent.set_tags({"eve.git_revision": git_revision, "eve.code_digest": current.settings.code_digest})
+        parent.set_tags(
+            {
+                "eve.git_revision": git_revision,
+                "eve.code_digest": current.settings.code_digest,
+                CONFIG_DIGEST_TAG: RunConfig.model_validate(config).digest(),
+            }
+        )
         commit = resolve_revision(DataConfig.model_validate(data)).commit
         for record in (parent, current.run):
             record.set_tags({"eve.data_revision": commit})

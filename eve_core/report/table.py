@@ -20,30 +20,38 @@ def print_summary(config: RunConfig, key: str, folder: Path, console: "Console")
         folder: its folder in the workspace.
         console: where to print.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     summary = collect(config.registry, key)
     page = folder / "report.html"
     write_page(summary, config.registry, page)
-    table = Table(title=key, title_justify="left")
-    for column in ("task", "metric", "value", "threshold", "champion before", "champion after", "verdict"):
-        table.add_column(column, overflow="fold")
+    table = Table(title=key, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right")
+    table.add_column("floor", justify="right")
+    table.add_column("champion", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    refusals = []
     for name in config.tasks:
         task = summary.tasks.get(name, TaskSummary(name))
-        first = True
+        if task.blessing is not None and not task.blessing["blessed"]:
+            refusals.append(f"{name} was refused: {'; '.join(task.blessing['reasons'])}")
+        shown: tuple[str, str, str] = (
+            name,
+            f"{task.champion_before or 'none'} -> {task.champion_after or 'none'}",
+            _verdict(task),
+        )
         for metric, value, threshold in _floors(task, config.tasks[name].gate.floors):
-            if first:
-                table.add_row(
-                    name, metric, value, threshold, task.champion_before or "none", _after(task), _verdict(task)
-                )
-            else:
-                table.add_row("", metric, value, threshold, "", "", "")
-            first = False
+            table.add_row(shown[0], metric, value, threshold, shown[1], shown[2])
+            shown = "", "", ""
     console.print(table)
+    for line in refusals:
+        console.print(line, soft_wrap=True, highlight=False)
     console.print(f"report  {page}", soft_wrap=True, highlight=False)
-    console.print(
-        f"models  mlflow ui --backend-store-uri {config.registry.tracking_uri}", soft_wrap=True, highlight=False
-    )
+    models = f"mlflow ui --backend-store-uri {config.registry.tracking_uri}"
+    console.print(f"models  {models}", soft_wrap=True, highlight=False)
     return summary
 
 
@@ -55,18 +63,12 @@ def _floors(task: TaskSummary, floors: list[Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _after(task: TaskSummary) -> str:
-    if task.champion_after is None:
-        return "none"
-    return f"{task.champion_after} (promoted)" if task.changed else task.champion_after
-
-
 def _verdict(task: TaskSummary) -> str:
     if task.blessing is None:
         return "not judged"
     if not task.blessing["blessed"]:
-        return "refused: " + "; ".join(task.blessing["reasons"])
-    return "blessed" if task.changed else "blessed, nothing to promote"
+        return "refused"
+    return "blessed"
 
 
 def _number(value: float | None) -> str:

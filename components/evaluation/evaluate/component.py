@@ -67,3 +67,4 @@ def evaluate(  # type: ignore[no-untyped-def]
         current.run.log_artifact(task_figures(data, task, Path(scores.path)))
         for name, value in found.items():
             metrics.log_metric(name, value)
+        Path(metrics.path).write_text(json.dumps(found))  # without a file the local runner would not reuse the step

@@ -152,8 +152,11 @@ def _resolve(git_folder: Path, config: DataConfig) -> DataRevision:
             f"{path}.dvc is not in revision {config.revision} of {name}, so no data is pinned there; publish the data "
             "with `eve data prepare` (data.commit: true), or choose another data.revision or data.path"
         )
-    # The commit that last changed the pin: commits of other files do not make a new data revision.
-    commit = _git(["log", "-1", "--format=%H", commit, "--", f"{path}.dvc"], git_folder).stdout.strip() or commit
+    # The commit that last changed the pin or where it is stored: other commits do not make a new data revision.
+    commit = (
+        _git(["log", "-1", "--format=%H", commit, "--", f"{path}.dvc", ".dvc/config"], git_folder).stdout.strip()
+        or commit
+    )
     repository = name if _is_url(name) else str(git_folder)
     return DataRevision(repository, path, commit, _pinned_hash(pin.stdout, f"{path}.dvc in revision {commit[:12]}"))
 

@@ -35,7 +35,7 @@ def _last_run(config: RunConfig) -> RunSummary:
 
 def _versions(config: RunConfig, task: str) -> list[str]:
     client = MlflowClient(config.registry.tracking_uri, config.registry.tracking_uri)
-    return [version.version for version in client.search_model_versions(f"name='eve-{task}'")]
+    return [str(version.version) for version in client.search_model_versions(f"name='eve-{task}'")]
 
 
 @pytest.fixture(scope="module")

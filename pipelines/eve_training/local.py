@@ -75,6 +75,8 @@ def _environment(key: str, folder: Path) -> Iterator[None]:
     """What steps, being subprocesses, inherit."""
     before = dict(os.environ)
     os.environ.update({RUN_KEY_VARIABLE: key, "EVE_PROGRESS": str(folder), "HF_HUB_OFFLINE": "1"})
+    # Without stored bytecode every step would compile all its imports anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Threads that wait must sleep: where other work goes on too, spinning makes a training step 20 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

@@ -44,7 +44,7 @@ class TaskSummary:
     blessing: dict[str, Any] | None = None
     """The gate's verdict; None when the run did not come so far."""
     champion_before: str | None = None
-    """Version that was compared with."""
+    """Version that was champion when the run came to its gate."""
     champion_after: str | None = None
     """Version that is champion now."""
     changed: bool = False
@@ -111,11 +111,13 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
         verdict = _download(tracking, step.run_id, "blessing")
         if verdict is not None:
             entry.blessing = json.loads(verdict.read_text())
-            entry.champion_before = (entry.blessing or {}).get("champion_version")
         now = champion(registry, task)
         entry.champion_after = now.version if now else None
         promoted = summary.steps.get(f"promote-{task}")
         entry.changed = promoted is not None and promoted.tags.get("eve.changed") == "true"
+        compared = (entry.blessing or {}).get("champion_version")
+        # A repeated run is compared with what its model was promoted over, but that model was champion before it.
+        entry.champion_before = compared if entry.changed else entry.champion_after
         summary.tasks[task] = entry
     return summary
 

@@ -60,12 +60,12 @@ def step(
         outputs: folders that the body writes; each is stamped with this step's MLflow run.
         params: what the step was given, for MLflow.
     """
-    from eve_core.registry.tracking import step_run
+    from eve_core.registry.tracking import INPUTS_TAG, step_run
 
     settings = RunSettings.model_validate(run)
     with told(name), step_run(settings.registry, pipeline_run_key(), name, params=flat(params or {})) as mlflow_run:
         sources = [stamp["run_id"] for folder in inputs if (stamp := _read_stamp(Path(folder)))]
-        mlflow_run.set_tags({"eve.inputs": ",".join(sources), "eve.code_digest": settings.code_digest})
+        mlflow_run.set_tags({INPUTS_TAG: ",".join(sources), "eve.code_digest": settings.code_digest})
         yield Step(name, settings, mlflow_run)
         for folder in outputs:
             Path(folder).mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -85,13 +86,15 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
 
 
 def _origin_of_synthetic(config: DataConfig) -> str | None:
-    """What a wholly synthetic set follows from: its settings and this code; None for a set that reads other files."""
+    """What a wholly synthetic set follows from: settings, code and libraries; None for a set that reads other files."""
     paths = [str(source.model_dump(mode="json")) for source in config.sources]
     if config.synthetic is None or not all(_WORLD_VARIABLE in path for path in paths):
         return None
     digest = hashlib.sha256(config.model_dump_json(include={"synthetic", "sources", "allow_partial"}).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
+    for package in ("pillow", "numpy", "pyarrow"):
+        digest.update(f"{package}=={version(package)}".encode())
     return digest.hexdigest()
 
 

@@ -51,7 +51,7 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
     """Log a blessed checkpoint as a model, make it a version of the task's registered model and alias it candidate.
 
     The version is created last and in one piece, with all its tags: a run that is killed before leaves no version. A
-    version with the same blessing is returned instead of a second one.
+    version with the same blessing is returned instead of a second one, and so is a champion with the same model.
 
     Args:
         config: the registry section.
@@ -70,7 +70,7 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
     tracking = open_experiment(config)
     name = registered_name(config, task)
     with exclusive(config):
-        version = _version_with_blessing(tracking, name, verdict.digest)
+        version = _version_of(tracking, name, verdict)
     if version is None:
         with step_run(
             config,
@@ -82,7 +82,7 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
         ) as run:
             model_id = _log_model(run, task, checkpoint, blessing)
             with exclusive(config):
-                version = _version_with_blessing(tracking, name, verdict.digest)
+                version = _version_of(tracking, name, verdict)
                 version = version or _create_version(run, name, model_id, verdict, run_key)
     if aliases(tracking, name).get(CHAMPION) != version:
         tracking.client.set_registered_model_alias(name, CANDIDATE, version)
@@ -125,10 +125,15 @@ def _matching_blessing(task: str, checkpoint: Path, path: Path) -> Blessing:
     return blessing
 
 
-def _version_with_blessing(tracking: Tracking, name: str, digest: str) -> str | None:
-    query = f"name = '{name}' and tags.`{BLESSING_DIGEST_TAG}` = '{digest}'"
+def _version_of(tracking: Tracking, name: str, blessing: Blessing) -> str | None:
+    """The version registered with this very blessing, else the champion if its model is the same, else None."""
+    query = f"name = '{name}' and tags.`{BLESSING_DIGEST_TAG}` = '{blessing.digest}'"
     versions = [int(found.version) for found in tracking.client.search_model_versions(query)]
-    return str(min(versions)) if versions else None
+    if versions:
+        return str(min(versions))
+    best = aliases(tracking, name).get(CHAMPION)
+    same = best and tracking.client.get_model_version(name, best).tags.get(MODEL_DIGEST_TAG) == blessing.model_digest
+    return best if same else None
 
 
 def _log_model(run: StepRun, task: str, checkpoint: Path, blessing: Path) -> str:

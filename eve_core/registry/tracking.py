@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PIPELINE_TAG = "eve.pipeline_run"
 STEP_TAG = "eve.step"
+INPUTS_TAG = "eve.inputs"
+CHANGED_TAG = "eve.changed"
 CONFIG_DIGEST_TAG = "eve.config_digest"
 DATA_REVISION_TAG = "eve.data_revision"
 DATA_DIGEST_TAG = "eve.data_digest"
@@ -163,6 +165,18 @@ def pipeline_run(config: RegistryConfig, name: str, *, run_key: str) -> str:
             tracking.client.set_tag(found.info.run_id, _NAME_TAG, name)
     assert found is not None
     return str(found.info.run_id)
+
+
+def step_runs(config: RegistryConfig, run_key: str) -> list[Any]:
+    """MLflow's runs of the steps of a pipeline run, in the order they began."""
+    parent = parent_run(config, run_key)
+    return list(
+        parent.tracking.client.search_runs(
+            [parent.tracking.experiment_id],
+            f"tags.`{_PARENT_TAG}` = '{parent.run_id}'",
+            order_by=["attributes.start_time ASC"],
+        )
+    )
 
 
 def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revision: str) -> str | None:

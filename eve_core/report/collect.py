@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from eve_core.config import RegistryConfig
-from eve_core.registry.tracking import Tracking, open_experiment, pipeline_run
-
-INPUTS_TAG = "eve.inputs"
+from eve_core.registry.tracking import (
+    CHANGED_TAG,
+    INPUTS_TAG,
+    STEP_TAG,
+    Tracking,
+    open_experiment,
+    pipeline_run,
+    step_runs,
+)
 
 
 @dataclass
@@ -91,12 +97,8 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
     from eve_core.registry.promotion import champion
 
     tracking = open_experiment(registry)
-    parent = pipeline_run(registry, key, run_key=key)
-    summary = RunSummary(key, parent)
-    own = tracking.client.search_runs(
-        [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", order_by=["attributes.start_time ASC"]
-    )
-    for run in own:
+    summary = RunSummary(key, pipeline_run(registry, key, run_key=key))
+    for run in step_runs(registry, key):
         step = _step(run, reused=False)
         summary.steps[step.name] = step
     for step in list(summary.steps.values()):
@@ -114,7 +116,7 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
         now = champion(registry, task)
         entry.champion_after = now.version if now else None
         promoted = summary.steps.get(f"promote-{task}")
-        entry.changed = promoted is not None and promoted.tags.get("eve.changed") == "true"
+        entry.changed = promoted is not None and promoted.tags.get(CHANGED_TAG) == "true"
         compared = (entry.blessing or {}).get("champion_version")
         # A repeated run is compared with what its model was promoted over, but that model was champion before it.
         entry.champion_before = compared if entry.changed else entry.champion_after
@@ -136,7 +138,7 @@ def _step(run: Any, *, reused: bool) -> StepSummary:
     tags = dict(run.data.tags)
     end = run.info.end_time or run.info.start_time
     return StepSummary(
-        name=tags.get("eve.step", run.info.run_name),
+        name=tags.get(STEP_TAG, run.info.run_name),
         run_id=run.info.run_id,
         status=run.info.status,
         reused=reused,

@@ -9,6 +9,7 @@ import pytest
 from eve_core.errors import UserError
 from eve_core.evaluation.blessing import read_blessing, write_blessing
 from eve_core.registry.models import aliases, register
+from eve_core.registry.promotion import promote
 from eve_core.registry.tracking import open_experiment
 
 
@@ -87,6 +88,13 @@ def test_registering_again_returns_the_same_version(config, make):
 def test_another_blessing_is_another_version(config, registered):
     assert [registered("a"), registered("b"), registered("b", champion="1")] == ["1", "2", "3"]
     assert aliases(open_experiment(config), "eve-vqa") == {"candidate": "3"}
+
+
+def test_the_champions_model_is_not_registered_twice(config, make, registered):
+    promote(config, task="vqa", version=registered("a"), reason="first")
+    assert registered("a", code_revision="a later commit") == "1"
+    assert len(versions(config)) == 1
+    assert aliases(open_experiment(config), "eve-vqa") == {"champion": "1"}
 
 
 def refused(config, checkpoint, blessing, message, task="vqa"):

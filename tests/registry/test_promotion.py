@@ -63,9 +63,10 @@ def test_promoting_the_champion_again_does_nothing(config, registered, promoted)
 
 
 def test_the_same_model_under_a_new_number_changes_nothing(config, registered, promoted):
-    """A repeated run with another code revision gets another blessing, and so another version, for the same model."""
-    promoted(registered("a"))
-    assert registered("a", code_revision="later") == "2"
+    """Two runs of the same settings at two code revisions, side by side, register the same model twice."""
+    first, second = registered("a"), registered("a", code_revision="later")
+    assert (first, second) == ("1", "2")
+    promoted(first)
     again = promoted("2")
     assert (again.champion, again.changed) == ("1", False)
     assert aliases_of(config) == {"champion": "1"}

@@ -8,16 +8,11 @@ import pytest
 
 from eve_core.config.run import RegistryConfig
 from eve_core.errors import UserError
-from eve_core.registry.tracking import finish_pipeline_run, open_experiment, pipeline_run, step_run
+from eve_core.registry.tracking import finish_pipeline_run, open_experiment, pipeline_run, step_run, step_runs
 
 
 def steps_of(config, run_key="run-1"):
-    tracking = open_experiment(config)
-    parent = pipeline_run(config, "demo", run_key=run_key)
-    runs = tracking.client.search_runs(
-        [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'", order_by=["attributes.start_time ASC"]
-    )
-    return [(run.data.tags["eve.step"], run.info.status) for run in runs]
+    return [(run.data.tags["eve.step"], run.info.status) for run in step_runs(config, run_key)]
 
 
 def test_one_pipeline_run_is_one_mlflow_run(config):

@@ -11,7 +11,7 @@ def promote(task: str, version: str, run: dict) -> bool:
 
     Args:
         task: vqa, nlvr2 or retrieval.
-        version: the version's address in the registry.
+        version: the version's number.
         run: RunSettings.
 
     Returns:
@@ -19,11 +19,10 @@ def promote(task: str, version: str, run: dict) -> bool:
     """
     from components.step import pipeline_run_key, step
     from eve_core.registry.promotion import promote as promote_version
+    from eve_core.registry.tracking import CHANGED_TAG
 
     with step(f"promote-{task}", run) as current:
         reason = f"blessed in pipeline run {pipeline_run_key()}"
-        promotion = promote_version(
-            current.settings.registry, task=task, version=version.rpartition("/")[2], reason=reason
-        )
-        current.run.set_tags({"eve.task": task, "eve.version": version, "eve.changed": str(promotion.changed).lower()})
+        promotion = promote_version(current.settings.registry, task=task, version=version, reason=reason)
+        current.run.set_tags({"eve.task": task, "eve.version": version, CHANGED_TAG: str(promotion.changed).lower()})
     return promotion.changed

@@ -16,22 +16,20 @@ def register(task: str, checkpoint: dsl.Input[dsl.Model], blessing: dsl.Input[ds
         run: RunSettings.
 
     Returns:
-        The version's address in the registry (models:/eve-vqa/3).
+        The version's number.
     """
     from pathlib import Path
 
     from components.step import pipeline_run_key, told
     from eve_core.config import RunSettings
     from eve_core.registry.models import register as register_version
-    from eve_core.registry.models import registered_name
 
     registry = RunSettings.model_validate(run).registry
     with told(f"register-{task}"):
-        version = register_version(
+        return register_version(
             registry,
             task=task,
             checkpoint=Path(checkpoint.path),
             blessing=Path(blessing.path),
             run_key=pipeline_run_key(),
         )
-    return f"models:/{registered_name(registry, task)}/{version}"

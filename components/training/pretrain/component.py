@@ -35,11 +35,11 @@ def pretrain(  # type: ignore[no-untyped-def]
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
     with step("pretrain", run, inputs=[prepared.path], outputs=[pretrained.path], params=given) as current:
-        data = PreparedData.open(prepared.path)
+        data, config = PreparedData.open(prepared.path), PretrainingConfig.model_validate(pretraining)
         scratch = current.scratch(data.digest, given)
         train(
             data,
-            PretrainingConfig.model_validate(pretraining),
+            config,
             ModelConfig.model_validate(model),
             TokenizerConfig.model_validate(tokenizer),
             Path(pretrained.path),
@@ -47,7 +47,5 @@ def pretrain(  # type: ignore[no-untyped-def]
             scratch=scratch,
             log=current.run.log_metrics,
         )
-        current.run.log_artifact(
-            pretraining_figures(data, PretrainingConfig.model_validate(pretraining), Path(pretrained.path))
-        )
+        current.run.log_artifact(pretraining_figures(data, config, Path(pretrained.path)))
         shutil.rmtree(scratch)

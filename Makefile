@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint lock images clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,8 +35,18 @@ lint: setup  ## Check style, types and configs
 	$(BIN)/eve check
 
 lock: setup  ## Resolve pyproject.toml into requirements.lock: names, versions and hashes, no addresses
-	$(BIN)/uv pip compile --quiet --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	$(BIN)/uv pip compile --quiet --extra train --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.11 --python-platform linux pyproject.toml -o requirements.lock
+
+# The engine's network is the machine's, so that a build reaches the same package index.
+images: setup  ## Build the container images (data, train) with Docker
+	@for role in data train; do \
+		docker build --network=host --target $$role \
+			--build-arg VERSION=$$($(BIN)/python -c "import importlib.metadata as m; print(m.version('eve-workflow'))") \
+			--build-arg REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
+			--tag $$($(BIN)/python -c "import components.images as i; print(i.$$(echo $$role | tr a-z A-Z)_IMAGE)") \
+			--file infra/docker/Dockerfile . || exit 1; \
+	done
 
 clean:  ## Remove what runs made (.eve), not the environment
 	rm -rf .eve

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eve_core.config import RunSettings
-from eve_core.errors import UserError
+from eve_core.errors import UserError, explain
 
 if TYPE_CHECKING:
     from eve_core.registry.tracking import StepRun
@@ -110,8 +110,7 @@ def told(name: str) -> Iterator[None]:
             (Path(folder) / f"{name}.done").touch()
     except Exception as error:
         if folder:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            (Path(folder) / f"{name}.failed").write_text(reason)
+            (Path(folder) / f"{name}.failed").write_text(explain(error, "writing its results"))
             traceback.print_exc()
         raise
 

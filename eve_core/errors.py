@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 
+# SQLite, safetensors and Arrow, PyTorch's archive writer.
+_FULL_DISK = ("disk is full", "No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
+
+
 class UserError(ValueError):
     """Something the user gave is wrong; the message says what, where and how to mend it.
 
@@ -21,6 +25,18 @@ def explain_os_error(error: OSError, doing: str) -> UserError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(f"{doing}: no permission to write{where}; choose another folder or change its permissions")
     return UserError(f"{doing}: {os.strerror(error.errno or 0)}{where}")
+
+
+def explain(error: Exception, doing: str) -> str:
+    """What a failure that ended some work says to a person; libraries wrap a full disk in errors of their own."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(explain_os_error(error, doing))
+    said = " ".join(str(error).split())
+    if any(word in said for word in _FULL_DISK):
+        return str(explain_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), doing))
+    return f"{type(error).__name__}: {said}"
 
 
 def existing_file(path: Path | str, what: str) -> Path:

@@ -4,7 +4,6 @@ import errno
 import os
 from pathlib import Path
 
-
 # SQLite, safetensors and Arrow, PyTorch's archive writer.
 _FULL_DISK = ("disk is full", "No space left on device", "PytorchStreamWriter failed writing", "unexpected pos ")
 

@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock images clean
+.PHONY: help setup demo test lint bench lock images clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,11 @@ lint: setup  ## Check style, types and configs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/eve check
+
+bench: setup  ## Measure speed and memory on an idle machine (benchmarks/README.md)
+	@for name in encoder soft_router pretraining_tasks text_trimming; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
 
 lock: setup  ## Resolve pyproject.toml into requirements.lock: names, versions and hashes, no addresses
 	$(BIN)/uv pip compile --quiet --extra train --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from eve_core.cli.data import data_app
+from eve_core.cli.model import convert_official
 from eve_core.cli.pipeline import check, compile_command, retrain, run
 from eve_core.cli.registry import champion_app, promote
 
@@ -21,6 +22,7 @@ app.command(name="compile")(compile_command)
 app.add_typer(data_app, name="data")
 app.add_typer(champion_app, name="champion")
 app.command()(promote)
+app.command()(convert_official)
 
 
 def main() -> None:

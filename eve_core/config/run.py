@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from eve_core.config.data import DataConfig, TaskDataConfig, ValidationConfig
 from eve_core.config.evaluation import EvaluationConfig, GateConfig
@@ -88,6 +88,13 @@ class RunConfig(Section):
     registry: RegistryConfig = RegistryConfig()
     """Tracking and model registry."""
 
+    @model_validator(mode="after")
+    def _heads_belong_to_their_task(self) -> "RunConfig":
+        for name, task in self.tasks.items():
+            if task.finetuning.head != "plain" and name != "nlvr2":
+                raise ValueError(f"tasks.{name}.finetuning.head is for nlvr2 alone; remove it")
+        return self
+
 
 def load_config(path: Path | str) -> RunConfig:
     """Read and check a run's YAML file.
@@ -147,6 +154,8 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"key {key} is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
+    if not key:  # a check across sections names its keys itself
+        return str(message)
     return f"{key}: {message[0].lower()}{message[1:]}" + (
         f", not {problem['input']!r}" if isinstance(problem["input"], str | int | float) else ""
     )

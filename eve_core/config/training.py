@@ -1,13 +1,24 @@
 """How a run trains: the model's size, the tokenizer, pre-training and the fine-tuning of a task."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eve_core.config.data import Split
 from eve_core.config.section import Section
 
 TaskName = Literal["vqa", "nlvr2", "retrieval"]
+PretrainingTask = Literal["mlm", "mim", "itc", "itm"]
+
+# Fields of EveConfig that other sections decide.
+_DECIDED_ELSEWHERE = {
+    "vocab_size": "tokenizer.vocab_size",
+    "pad_token_id": "the tokenizer",
+    "pretraining_tasks": "pretraining.tasks",
+    "joint_masking": "pretraining.joint_masking",
+    "mask_tokens_in_encoder": "pretraining.mask_tokens_in_encoder",
+    "visual_reasoning_head": "tasks.nlvr2.finetuning.head",
+}
 
 
 class ModelConfig(Section):
@@ -17,6 +28,13 @@ class ModelConfig(Section):
     """A named size of `EveConfig.named`."""
     overrides: dict[str, Any] = {}
     """Fields of EveConfig that differ from the named size."""
+
+    @model_validator(mode="after")
+    def _decided_here(self) -> Self:
+        for name in self.overrides:
+            if name in _DECIDED_ELSEWHERE:
+                raise ValueError(f"overrides has {name}, which {_DECIDED_ELSEWHERE[name]} decides; set it there")
+        return self
 
 
 class TokenizerConfig(Section):
@@ -58,16 +76,37 @@ class OptimizationConfig(Section):
 
 
 class PretrainingConfig(Section):
-    """Masked signal modelling (paper eq. 8-10)."""
+    """Pre-training: masked signal modelling (paper eq. 8-10), or the tasks that the paper compares it with."""
 
     data: list[Split]
     """Picture-caption pairs."""
     optimization: OptimizationConfig
     """Optimizer, schedule and precision."""
+    tasks: list[PretrainingTask] = Field(default=["mlm", "mim"], min_length=1)
+    """What is learnt: masked words (mlm), masked patches (mim), image-text contrast (itc) and matching (itm)."""
+    joint_masking: bool = False
+    """Mask picture and text in one encoder pass instead of one pass each."""
+    mask_tokens_in_encoder: bool = False
+    """Encode a mask token in the place of every masked patch, instead of leaving masked patches out."""
     image_mask_ratio: float = Field(default=0.75, gt=0, lt=1)
-    """Share of the patches that is dropped and predicted."""
+    """Share of the patches that is masked and predicted."""
     text_mask_ratio: float = Field(default=0.5, gt=0, lt=1)
     """Share of the text tokens that is masked and predicted."""
+    load_balance_weight: float = Field(default=0.001, ge=0)
+    """Alpha of eq. 7: what the load balance of the soft routers weighs in the loss."""
+
+    @model_validator(mode="after")
+    def _tasks_go_together(self) -> Self:
+        named = ", ".join(self.tasks)
+        if len({*self.tasks}) < len(self.tasks):
+            raise ValueError(f"tasks names one twice ({named}); name each once")
+        if "itm" in self.tasks and "itc" not in self.tasks:
+            raise ValueError("tasks has itm without itc, whose similarities choose its hard negatives; add itc")
+        if self.joint_masking and not {"mlm", "mim"} <= {*self.tasks}:
+            raise ValueError(f"joint_masking is about mlm and mim in one pass, but tasks is {named}; name both")
+        if self.mask_tokens_in_encoder and "mim" not in self.tasks:
+            raise ValueError(f"mask_tokens_in_encoder is about masked patches, but tasks is {named}; add mim")
+        return self
 
 
 class FinetuningConfig(Section):
@@ -75,7 +114,13 @@ class FinetuningConfig(Section):
 
     optimization: OptimizationConfig
     """Optimizer, schedule and precision."""
+    image_size: int | None = Field(default=None, gt=0)
+    """Side of the pictures in pixels, a multiple of the patch size; the pre-trained size when not given."""
+    head: Literal["plain", "bi_attention"] = "plain"
+    """NLVR2: judge by the text's class tokens of both passes, or let each picture's sequence attend to the other's."""
     head_learning_rate_multiplier: float = Field(default=5.0, gt=0)
     """The head, which pre-training has not seen, learns this much faster."""
+    load_balance_weight: float = Field(default=0.001, ge=0)
+    """Alpha of eq. 7. The official code leaves the load balance out of the VQA loss; 0 reproduces that."""
     min_answer_count: int = Field(default=9, ge=1)
     """VQA: an answer enters the vocabulary when it is given this often in the training split."""

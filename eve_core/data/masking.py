@@ -29,14 +29,18 @@ def mask_tokens(maskable: np.ndarray, ratio: float, generator: np.random.Generat
 
     Args:
         maskable: (L,) bool, False for special tokens and padding.
-        ratio: share of the maskable tokens that is masked; round(ratio * count), at least one when there is one.
+        ratio: share of the maskable tokens that is masked; round(ratio * count), at least one.
         generator: source of the draw.
 
     Returns:
         (L,) bool.
+
+    Raises:
+        ValueError: no token may be masked.
     """
     places = np.flatnonzero(maskable)
-    number = max(round(ratio * len(places)), min(1, len(places)))
+    if not len(places):
+        raise ValueError(f"maskable of shape {maskable.shape} is False throughout; masking needs at least one token")
     mask = np.zeros(len(maskable), dtype=bool)
-    mask[generator.choice(places, size=number, replace=False)] = True
+    mask[generator.choice(places, size=max(round(ratio * len(places)), 1), replace=False)] = True
     return mask

@@ -1,4 +1,5 @@
-"""The network: EVE as a Hugging Face native model. No input or output but `from_pretrained` and `save_pretrained`.
+"""The network: EVE as a Hugging Face native model. No input or output but `from_pretrained`, `save_pretrained` and
+official checkpoints (`official/`).
 
 Shapes in this room: B pairs, N = V + L tokens of a sequence (V vision tokens, the class token first; L text tokens),
 P patches, D hidden width, F feed-forward width, E experts, K experts a token, T tokens that are routed.

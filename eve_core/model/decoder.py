@@ -5,6 +5,7 @@ from torch import nn
 
 from eve_core.model.attention import SelfAttention
 from eve_core.model.configuration import EveConfig
+from eve_core.model.embeddings import interpolate_positions
 from eve_core.model.feed_forward import FeedForward
 
 
@@ -17,7 +18,7 @@ class DecoderBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.attention = SelfAttention(width, config.decoder_num_attention_heads)
         self.feed_forward_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.feed_forward = FeedForward(width, 4 * width)
+        self.feed_forward = FeedForward(width, 4 * width, config.hidden_act)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(B, 1 + P, decoder_hidden_size) -> the same."""
@@ -38,20 +39,23 @@ class PixelDecoder(nn.Module):
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.prediction = nn.Linear(width, config.patch_dim)
 
-    def forward(self, vision: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, vision: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor, grid: tuple[int, int]
+    ) -> torch.Tensor:
         """Predict.
 
         Args:
             vision: (B, 1 + P', D) encoded class token and visible patches.
             visible: (B, P') indices of the visible patches.
             masked: (B, M) indices of the masked patches.
+            grid: rows and columns of patches.
 
         Returns:
             (B, M, patch_dim).
         """
         tokens = self.embedding(vision)
         mask_tokens = self.mask_token.to(tokens.dtype).expand(*masked.shape, -1)
-        positions = self.position_embeddings.to(tokens.dtype)
+        positions = interpolate_positions(self.position_embeddings, *grid).to(tokens.dtype)
         class_position = positions[:1].expand(len(vision), 1, -1)
         where = torch.cat([class_position, positions[1:][visible], positions[1:][masked]], dim=1)
         hidden = torch.cat([tokens, mask_tokens], dim=1) + where

@@ -5,8 +5,9 @@ from torch import nn
 
 from eve_core.model.attention import SelfAttention
 from eve_core.model.configuration import EveConfig
-from eve_core.model.feed_forward import HardRouter
+from eve_core.model.feed_forward import HardRouter, SharedFeedForward
 from eve_core.model.outputs import Routing
+from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
 
@@ -25,6 +26,9 @@ class DropPath(nn.Module):
         return branch * keep.to(branch.dtype) / (1 - self.rate)
 
 
+_ROUTERS = {"hard": HardRouter, "soft": SoftRouter, "shared": SharedFeedForward}
+
+
 class EncoderBlock(nn.Module):
     """Pre-norm block: x + gamma_1 attention(norm(x)), then x + gamma_2 router(norm(x))."""
 
@@ -34,29 +38,20 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(config.hidden_size, config.num_attention_heads)
         self.gamma_1 = nn.Parameter(torch.empty(config.hidden_size))
         self.gamma_2 = nn.Parameter(torch.empty(config.hidden_size))
-        soft = index >= config.num_hidden_layers - config.num_soft_router_layers
-        self.router: SoftRouter | HardRouter = SoftRouter(config) if soft else HardRouter(config)
+        self.router = _ROUTERS[config.ffn_types[index]](config)
         self.drop_path = DropPath(config.drop_path_rate * index / max(1, config.num_hidden_layers - 1))
 
-    def forward(
-        self, hidden: torch.Tensor, num_vision: int, is_text: torch.Tensor, token_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, Routing | None]:
+    def forward(self, hidden: torch.Tensor, layout: TokenLayout) -> tuple[torch.Tensor, Routing | None]:
         """One block.
 
         Args:
             hidden: (B, N, D).
-            num_vision: V.
-            is_text: (B, N) bool.
-            token_mask: (B, N) bool, False for padding; None when nothing is padded.
+            layout: its tokens.
 
         Returns:
             (B, N, D), and the routing of a soft-router block.
         """
-        attended = self.attention(self.attention_norm(hidden), token_mask)
+        attended = self.attention(self.attention_norm(hidden), layout.key_mask)
         hidden = hidden + self.drop_path(self.gamma_1 * attended)
-        routing = None
-        if isinstance(self.router, SoftRouter):
-            branch, routing = self.router(hidden, is_text, token_mask)
-        else:
-            branch = self.router(hidden, num_vision)
+        branch, routing = self.router(hidden, layout)
         return hidden + self.drop_path(self.gamma_2 * branch), routing

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eve_core.model.feed_forward import quick_gelu
+from eve_core.model.configuration import EveConfig
+from eve_core.model.fused import expert_feed_forward
 
 
 class Experts(nn.Module):
@@ -14,32 +15,47 @@ class Experts(nn.Module):
     (zero when no token reached it), which data parallelism needs.
     """
 
-    def __init__(self, num_experts: int, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(self, config: EveConfig) -> None:
         super().__init__()
-        self.fc1_weight = nn.Parameter(torch.empty(num_experts, hidden_size, intermediate_size))
-        self.fc1_bias = nn.Parameter(torch.empty(num_experts, intermediate_size))
-        self.fc2_weight = nn.Parameter(torch.empty(num_experts, intermediate_size, hidden_size))
-        self.fc2_bias = nn.Parameter(torch.empty(num_experts, hidden_size))
+        number, width, inner = config.num_experts, config.hidden_size, config.intermediate_size
+        self.fc1_weight = nn.Parameter(torch.empty(number, width, inner))
+        self.fc1_bias = nn.Parameter(torch.empty(number, inner))
+        self.fc2_weight = nn.Parameter(torch.empty(number, inner, width))
+        self.fc2_bias = nn.Parameter(torch.empty(number, width))
+        self.hidden_act = config.hidden_act
+        self.backend = config.experts_backend
 
-    def forward(self, rows: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Apply to each row its expert.
 
         Args:
             rows: (R, D), sorted by expert.
-            expert: (R,) int64, ascending.
+            counts: (E,) int64, how many rows each expert has; R in all.
 
         Returns:
             (R, D).
         """
-        dtype = (
-            torch.get_autocast_dtype(rows.device.type) if torch.is_autocast_enabled(rows.device.type) else rows.dtype
-        )
-        counts = torch.bincount(expert, minlength=self.fc1_bias.shape[0])
+        loop = rows.device.type == "cpu" if self.backend == "auto" else self.backend == "loop"
+        if loop and self.hidden_act == "quick_gelu":
+            fc1, fc2 = (self.fc1_weight, self.fc1_bias), (self.fc2_weight, self.fc2_bias)
+            return expert_feed_forward(rows, counts, fc1, fc2)
+        return self._grouped(rows, counts)
+
+    def _grouped(self, rows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        # grouped_mm knows no autocast and no bias.
+        device = rows.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
         ends = counts.cumsum(0).to(torch.int32)
 
         def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
             spread = torch.repeat_interleave(bias.to(dtype), counts, dim=0, output_size=len(inputs))
             return F.grouped_mm(inputs, weight.to(dtype), offs=ends) + spread
 
-        hidden = quick_gelu(linear(rows.to(dtype), self.fc1_weight, self.fc1_bias))
+        activation = quick_gelu if self.hidden_act == "quick_gelu" else F.gelu
+        hidden = activation(linear(rows.to(dtype), self.fc1_weight, self.fc1_bias))
         return linear(hidden, self.fc2_weight, self.fc2_bias)
+
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    """x * sigmoid(1.702 x), the activation of the official configurations, by way of the fused SiLU."""
+    return F.silu(1.702 * x) * (1 / 1.702)

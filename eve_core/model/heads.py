@@ -3,14 +3,11 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import initialization as init
 
+from eve_core.model.alignment import Alignment, contrastive_loss, pairs_to_match
 from eve_core.model.configuration import EveConfig
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
 from eve_core.model.outputs import EveRetrievalOutput, ImageTextClassifierOutput
-
-# Added to the sampling weights of hard negatives, so that none is impossible.
-_NEGATIVE_FLOOR = 1e-5
 
 
 class ClassificationHead(nn.Module):
@@ -47,7 +44,7 @@ class EveForVisualQuestionAnswering(EvePreTrainedModel):
         """Score the answers.
 
         Args:
-            pixel_values: (B, 3, image_size, image_size).
+            pixel_values: (B, 3, H, W).
             input_ids: (B, L).
             attention_mask: (B, L), 0 for padding.
             labels: (B, num_labels) soft targets between 0 and 1.
@@ -63,13 +60,57 @@ class EveForVisualQuestionAnswering(EvePreTrainedModel):
         return ImageTextClassifierOutput(loss=loss, logits=logits, load_balance_loss=encoded.load_balance_loss)
 
 
+class BiAttentionHead(nn.Module):
+    """NLVR2: each picture's sequence attends to the other's, both are pooled, a linear layer judges (official code).
+
+    Sequences are vision and text tokens of one picture with the statement.
+    """
+
+    def __init__(self, config: EveConfig) -> None:
+        super().__init__()
+        width, heads, rate = config.hidden_size, config.num_attention_heads, 0.1
+        self.left_to_right = nn.MultiheadAttention(width, heads, dropout=rate, batch_first=True)
+        self.right_to_left = nn.MultiheadAttention(width, heads, dropout=rate, batch_first=True)
+        self.fuse = nn.Linear(2 * width, width)
+        self.pool = nn.Linear(width, 1)
+        self.dropout = nn.Dropout(rate)
+        self.output = nn.Linear(2 * width, 2)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Judge.
+
+        Args:
+            left: (B, N, D) the left picture with the statement.
+            right: (B, N, D) the right one.
+            real: (B, N) bool, False for padding, of both.
+
+        Returns:
+            (B, 2).
+        """
+        padding = ~real
+        from_right = self.left_to_right(left, right, right, key_padding_mask=padding, need_weights=False)[0]
+        from_left = self.right_to_left(right, left, left, key_padding_mask=padding, need_weights=False)[0]
+        sides = ((from_right, left), (from_left, right))
+        return self.output(torch.cat([self._pooled(attended, own, real) for attended, own in sides], dim=-1))
+
+    def _pooled(self, attended: torch.Tensor, own: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """(B, N, D), (B, N, D), (B, N) -> (B, D)."""
+        fused = self.dropout(F.relu(self.fuse(torch.cat([attended, own], dim=-1))))
+        scores = F.relu(self.pool(fused)).squeeze(-1).float().masked_fill(~real, -1e4)
+        weights = self.dropout(scores.softmax(-1)).to(fused.dtype)
+        return (weights.unsqueeze(1) @ fused).squeeze(1)
+
+
 class EveForVisualReasoning(EvePreTrainedModel):
-    """NLVR2: is the statement true of the two pictures? Two passes, the text's class tokens side by side."""
+    """NLVR2: is the statement true of the two pictures? A pass each, judged by `config.visual_reasoning_head`."""
 
     def __init__(self, config: EveConfig) -> None:
         super().__init__(config)
         self.backbone = EveModel(config)
-        self.head = ClassificationHead(config, 2 * config.hidden_size, 2)
+        if config.visual_reasoning_head == "bi_attention":
+            self.head: nn.Module = BiAttentionHead(config)
+        else:
+            self.head = ClassificationHead(config, 2 * config.hidden_size, 2)
         self.post_init()
 
     def forward(
@@ -82,7 +123,7 @@ class EveForVisualReasoning(EvePreTrainedModel):
         """Judge the statement.
 
         Args:
-            pixel_values: (B, 2, 3, image_size, image_size), left and right.
+            pixel_values: (B, 2, 3, H, W), left and right.
             input_ids: (B, L).
             attention_mask: (B, L), 0 for padding.
             labels: (B,) 1 for true, 0 for false.
@@ -95,16 +136,35 @@ class EveForVisualReasoning(EvePreTrainedModel):
         """
         if pixel_values.dim() != 5 or pixel_values.shape[1] != 2:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; give (batch, 2, 3, height, width)")
+        left, right, load_balance_loss = self._encode(pixel_values, input_ids, attention_mask)
+        if isinstance(self.head, BiAttentionHead):
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            num_vision = left.shape[1] - input_ids.shape[1]
+            logits = self.head(left, right, F.pad(mask.bool(), (num_vision, 0), value=True))
+        else:
+            first_word = left.shape[1] - input_ids.shape[1]
+            logits = self.head(torch.cat([left[:, first_word], right[:, first_word]], dim=-1))
+        loss = None if labels is None else F.cross_entropy(logits.float(), labels.long())
+        return ImageTextClassifierOutput(loss=loss, logits=logits, load_balance_loss=load_balance_loss)
+
+    def _encode(
+        self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sequences (B, N, D) of left and right, vision then text, and the load-balance loss."""
+        if self.config.official_routing:  # a batch is what shares the experts' capacity: one picture a pass
+            passes = [self.backbone(picture, input_ids, attention_mask) for picture in pixel_values.unbind(1)]
+            left, right = (
+                torch.cat([encoded.vision_hidden_state, encoded.text_hidden_state], dim=1) for encoded in passes
+            )
+            return left, right, (passes[0].load_balance_loss + passes[1].load_balance_loss) / 2
         # Left and right travel in one batch: twice the rows, one pass.
         encoded = self.backbone(
             pixel_values.transpose(0, 1).flatten(0, 1),
             input_ids.repeat(2, 1),
             None if attention_mask is None else attention_mask.repeat(2, 1),
         )
-        left, right = encoded.text_hidden_state[:, 0].chunk(2)
-        logits = self.head(torch.cat([left, right], dim=-1))
-        loss = None if labels is None else F.cross_entropy(logits.float(), labels.long())
-        return ImageTextClassifierOutput(loss=loss, logits=logits, load_balance_loss=encoded.load_balance_loss)
+        left, right = torch.cat([encoded.vision_hidden_state, encoded.text_hidden_state], dim=1).chunk(2)
+        return left, right, encoded.load_balance_loss
 
 
 class EveForImageTextRetrieval(EvePreTrainedModel):
@@ -113,33 +173,23 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
     def __init__(self, config: EveConfig) -> None:
         super().__init__(config)
         self.backbone = EveModel(config)
-        self.vision_projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.text_projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.temperature = nn.Parameter(torch.tensor(config.temperature_init))
-        self.matching_head = nn.Linear(config.hidden_size, 2)
+        self.alignment = Alignment(config)
         self.post_init()
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
-            init.constant_(self.temperature, self.config.temperature_init)
-
     def embed_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, image_size, image_size) -> (B, D), unit length."""
-        return self._project_vision(self.backbone(pixel_values=pixel_values).vision_hidden_state)
+        """(B, 3, H, W) -> (B, D), unit length."""
+        return self.alignment.embed_vision(self.backbone(pixel_values=pixel_values).vision_hidden_state)
 
     def embed_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, L) -> (B, D), unit length."""
         encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        return self._project_text(encoded.text_hidden_state)
+        return self.alignment.embed_text(encoded.text_hidden_state)
 
     def match(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Matching logits (B, 2) of picture-text pairs; [:, 1] speaks for a match."""
-        encoded = self.backbone(pixel_values, input_ids, attention_mask)
-        return self.matching_head(encoded.text_hidden_state[:, 0])
+        return self.alignment.match(self.backbone(pixel_values, input_ids, attention_mask).text_hidden_state)
 
     def forward(
         self,
@@ -151,7 +201,7 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
         """Embed pairs, and with `image_ids` the loss ITC + ITM with hard negatives from the batch.
 
         Args:
-            pixel_values: (B, 3, image_size, image_size).
+            pixel_values: (B, 3, H, W).
             input_ids: (B, L), the caption of each picture.
             attention_mask: (B, L), 0 for padding.
             image_ids: (B,) integers; equal ids mark captions of one picture, which are positives of each other.
@@ -163,60 +213,22 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
             attention_mask = torch.ones_like(input_ids)
         vision = self.backbone(pixel_values=pixel_values)
         text = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        image_embeds = self._project_vision(vision.vision_hidden_state)
-        text_embeds = self._project_text(text.text_hidden_state)
+        image_embeds = self.alignment.embed_vision(vision.vision_hidden_state)
+        text_embeds = self.alignment.embed_text(text.text_hidden_state)
         if image_ids is None:
             return EveRetrievalOutput(image_embeds=image_embeds, text_embeds=text_embeds)
 
-        similarity = image_embeds.float() @ text_embeds.float().T / self.temperature.clamp(0.001, 0.5)
-        same = image_ids[:, None] == image_ids[None, :]
-        targets = same.float() / same.sum(1, keepdim=True)
-        itc_loss = (F.cross_entropy(similarity, targets) + F.cross_entropy(similarity.T, targets)) / 2
-        itm_loss, balance = self._matching_loss(pixel_values, input_ids, attention_mask, similarity.detach(), same)
+        similarity = self.alignment.similarity(image_embeds, text_embeds)
+        itc_loss = contrastive_loss(similarity, image_ids)
+        images, texts, labels = pairs_to_match(similarity, image_ids)
+        fused = self.backbone(pixel_values[images], input_ids[texts], attention_mask[texts])
+        itm_loss = F.cross_entropy(self.alignment.match(fused.text_hidden_state).float(), labels)
+        balance = (vision.load_balance_loss + text.load_balance_loss + fused.load_balance_loss) / 3
         return EveRetrievalOutput(
             loss=itc_loss + itm_loss,
             itc_loss=itc_loss,
             itm_loss=itm_loss,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
-            load_balance_loss=(vision.load_balance_loss + text.load_balance_loss + balance) / 3,
+            load_balance_loss=balance,
         )
-
-    def _matching_loss(
-        self,
-        pixel_values: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        similarity: torch.Tensor,
-        same: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each pair against one hard negative picture a text and one hard negative text a picture."""
-        number = len(pixel_values)
-        if bool(same.all()):  # a batch of one picture has no negative
-            number_of_negatives, image_rows, text_rows = 0, torch.arange(number), torch.arange(number)
-        else:
-            texts_for_images = _sample_negatives(similarity, same)
-            images_for_texts = _sample_negatives(similarity.T, same)
-            rows = torch.arange(number, device=similarity.device)
-            image_rows = torch.cat([rows, images_for_texts, rows])
-            text_rows = torch.cat([rows, rows, texts_for_images])
-            number_of_negatives = 2 * number
-        encoded = self.backbone(pixel_values[image_rows], input_ids[text_rows], attention_mask[text_rows])
-        logits = self.matching_head(encoded.text_hidden_state[:, 0])
-        labels = torch.ones(number + number_of_negatives, dtype=torch.long, device=logits.device)
-        labels[number:] = 0
-        return F.cross_entropy(logits.float(), labels), encoded.load_balance_loss
-
-    def _project_vision(self, vision: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.vision_projection(vision[:, 0]).float(), dim=-1)
-
-    def _project_text(self, text: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.text_projection(text[:, 0]).float(), dim=-1)
-
-
-def _sample_negatives(similarity: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    """For every row one column of another picture, the likelier the more similar: (B, B), (B, B) -> (B,)."""
-    weights = (similarity.softmax(1) + _NEGATIVE_FLOOR).masked_fill(same, 0.0)
-    # A row whose every column is the same picture keeps its own pair: harmless, and multinomial needs one choice.
-    weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.eye(len(weights), device=weights.device))
-    return torch.multinomial(weights, 1).squeeze(1)

@@ -5,13 +5,16 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from eve_core.model.alignment import Alignment
 from eve_core.model.attention import SelfAttention
+from eve_core.model.checks import check_patches, check_pictures, check_texts
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
-from eve_core.model.embeddings import TextEmbeddings, VisionEmbeddings
+from eve_core.model.embeddings import TextEmbeddings, VisionEmbeddings, interpolate_positions
 from eve_core.model.encoder import EncoderBlock
 from eve_core.model.experts import Experts
 from eve_core.model.outputs import EveModelOutput
+from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
 
@@ -23,6 +26,22 @@ class EvePreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     supports_gradient_checkpointing = False
     _no_split_modules = ["EncoderBlock", "DecoderBlock"]  # noqa: RUF012 (the base class declares it so)
+
+    @torch.no_grad()
+    def resize_images(self, image_size: int) -> None:
+        """Make `image_size` the size of the pictures: every table of patch positions is interpolated, for good.
+
+        Raises:
+            ValueError: image_size is no multiple of the patch size.
+        """
+        if image_size % self.config.patch_size:
+            raise ValueError(f"image_size {image_size} is no multiple of patch_size {self.config.patch_size}")
+        side = image_size // self.config.patch_size
+        for module in self.modules():
+            if isinstance(module, VisionEmbeddings | PixelDecoder):
+                table = interpolate_positions(module.position_embeddings.data, side, side)
+                module.position_embeddings = nn.Parameter(table.clone())
+        self.config.image_size = image_size
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -49,6 +68,11 @@ class EvePreTrainedModel(PreTrainedModel):
         elif isinstance(module, EncoderBlock):
             init.constant_(module.gamma_1, self.config.layer_scale_init)
             init.constant_(module.gamma_2, self.config.layer_scale_init)
+        elif isinstance(module, Alignment):
+            init.constant_(module.temperature, self.config.temperature_init)
+        elif isinstance(module, nn.MultiheadAttention):
+            init.xavier_uniform_(module.in_proj_weight)
+            init.zeros_(module.in_proj_bias)
         elif isinstance(module, VisionEmbeddings | TextEmbeddings | SoftRouter | PixelDecoder):
             for parameter in module.parameters(recurse=False):
                 init.trunc_normal_(parameter, std=std, a=-std, b=std)
@@ -61,7 +85,9 @@ class EveModel(EvePreTrainedModel):
         super().__init__(config)
         self.vision_embeddings = VisionEmbeddings(config)
         self.text_embeddings = TextEmbeddings(config)
-        self.pre_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pre_norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.embedding_norms else nn.Identity()
+        )
         self.blocks = nn.ModuleList(EncoderBlock(config, index) for index in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
@@ -72,44 +98,50 @@ class EveModel(EvePreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         visible_patches: torch.Tensor | None = None,
+        masked_patches: torch.Tensor | None = None,
     ) -> EveModelOutput:
         """Encode a picture, a text or both (vision tokens first, paper eq. 3).
 
         Args:
-            pixel_values: (B, 3, image_size, image_size).
+            pixel_values: (B, 3, H, W), both sides multiples of the patch size.
             input_ids: (B, L).
             attention_mask: (B, L), 0 for padding; all tokens count when it is not given.
             visible_patches: (B, P') indices of the patches to encode; all when not given.
+            masked_patches: (B, M) indices of the patches to replace by the mask token; needs mask_tokens_in_encoder.
 
         Returns:
             Hidden states of both modalities.
 
         Raises:
-            ValueError: neither picture nor text, or shapes that do not fit the model.
+            ValueError: neither picture nor text, or shapes or values that do not fit the model.
         """
         if pixel_values is None and input_ids is None:
             raise ValueError("give pixel_values, input_ids or both")
-        spans, masks = [], []
+        spans, real = [], []
         if pixel_values is not None:
-            spans.append(self.vision_embeddings(pixel_values, visible_patches))
-            masks.append(torch.ones(spans[0].shape[:2], dtype=torch.bool, device=spans[0].device))
-        num_vision = spans[0].shape[1] if spans else 0
+            check_pictures(pixel_values, self.config)
+            grid = pixel_values.shape[-2:].numel() // self.config.patch_size**2
+            for name, indices in (("visible_patches", visible_patches), ("masked_patches", masked_patches)):
+                if indices is not None:
+                    check_patches(name, indices, len(pixel_values), grid)
+            spans.append(self.vision_embeddings(pixel_values, visible_patches, masked_patches))
+            real.append(torch.ones(spans[0].shape[:2], dtype=torch.bool, device=spans[0].device))
         if input_ids is not None:
-            if attention_mask is not None and attention_mask.shape != input_ids.shape:
+            check_texts(input_ids, attention_mask, self.config)
+            if pixel_values is not None and len(pixel_values) != len(input_ids):
                 raise ValueError(
-                    f"attention_mask has shape {tuple(attention_mask.shape)}, input_ids {tuple(input_ids.shape)}"
+                    f"pixel_values has {len(pixel_values)} pictures and input_ids {len(input_ids)} texts; give as many"
                 )
             spans.append(self.text_embeddings(input_ids))
-            if len(spans[0]) != len(spans[-1]):
-                raise ValueError(f"there are {len(spans[0])} pictures and {len(spans[-1])} texts; give as many of both")
-            masks.append(torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool())
+            real.append(torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool())
+        num_vision = spans[0].shape[1] if pixel_values is not None else 0
         hidden = self.pre_norm(torch.cat([span.to(spans[-1].dtype) for span in spans], dim=1))
-        token_mask = torch.cat(masks, dim=1) if attention_mask is not None and input_ids is not None else None
-        is_text = (torch.arange(hidden.shape[1], device=hidden.device) >= num_vision).expand(hidden.shape[:2])
+        tokens = torch.cat(real, dim=1)
+        layout = TokenLayout(num_vision, tokens, padded=torch.compiler.is_compiling() or not bool(tokens.all()))
 
         routing = []
         for block in self.blocks:
-            hidden, spread = block(hidden, num_vision, is_text, token_mask)
+            hidden, spread = block(hidden, layout)
             if spread is not None:
                 routing.append(spread)
         hidden = self.norm(hidden)

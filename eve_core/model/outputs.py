@@ -14,11 +14,15 @@ class Routing(ModelOutput):
         load_balance_loss: scalar of eq. 7 before its weight; 1 when the experts are used evenly.
         vision_load: (E,) share of the vision tokens' K choices that each expert got.
         text_load: (E,) the same for text tokens.
+        entropy: scalar, mean entropy of the tokens' gate values; 0 certain, 1 all experts alike.
+        dead_experts: scalar, how many experts no token of the batch chose.
     """
 
     load_balance_loss: torch.Tensor | None = None
     vision_load: torch.Tensor | None = None
     text_load: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    dead_experts: torch.Tensor | None = None
 
 
 @dataclass
@@ -40,17 +44,21 @@ class EveModelOutput(ModelOutput):
 
 @dataclass
 class EveForPreTrainingOutput(ModelOutput):
-    """Predictions of the two masked passes.
+    """Predictions of the masked passes and losses of the others; None for what is not among the model's tasks.
 
     Args:
         patch_predictions: (B, M, patch_dim) pixels of the M masked patches, in the order they were given.
         token_logits: (T, vocab_size), one row a masked token, in row-major order of the mask.
-        load_balance_loss: scalar, mean of both passes, before its weight.
-        routing: of the text-masked pass.
+        itc_loss: scalar.
+        itm_loss: scalar.
+        load_balance_loss: scalar, mean over the encoder passes, before its weight.
+        routing: of the text-masked pass; of the first where there is none.
     """
 
     patch_predictions: torch.Tensor | None = None
     token_logits: torch.Tensor | None = None
+    itc_loss: torch.Tensor | None = None
+    itm_loss: torch.Tensor | None = None
     load_balance_loss: torch.Tensor | None = None
     routing: tuple[Routing, ...] | None = None
 

@@ -1,6 +1,8 @@
 """What is minimised: an objective takes a model and a batch and returns the loss and its parts."""
 
-from eve_core.objectives.losses import LOAD_BALANCE_WEIGHT, Losses
-from eve_core.objectives.masked_signal_modeling import MaskedPairs, masked_signal_modeling
+from eve_core.objectives.finetuning_loss import finetuning_loss
+from eve_core.objectives.losses import Losses
+from eve_core.objectives.masked_pairs import MaskedPairs
+from eve_core.objectives.pretraining_loss import pretraining_loss
 
-__all__ = ["LOAD_BALANCE_WEIGHT", "Losses", "MaskedPairs", "masked_signal_modeling"]
+__all__ = ["Losses", "MaskedPairs", "finetuning_loss", "pretraining_loss"]

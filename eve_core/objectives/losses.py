@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-LOAD_BALANCE_WEIGHT = 0.001
-"""Alpha of eq. 7, in every objective."""
-
 
 @dataclass
 class Losses:

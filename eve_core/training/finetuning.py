@@ -1,20 +1,15 @@
 """Fine-tuning: a task's head on the pre-trained encoder."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eve_core.config import FinetuningConfig, TaskDataConfig
 from eve_core.data.prepared import PreparedData
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.selection import training_rows
+from eve_core.errors import UserError
 from eve_core.tasks import get_task
 from eve_core.training.trainer import LogMetrics, train, write_log
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from eve_core.objectives import Losses
 
 
 def finetune(
@@ -35,7 +30,7 @@ def finetune(
         data: prepared data.
         task_name: vqa, nlvr2 or retrieval.
         task_data: the task's rows.
-        config: optimizer, schedule, head.
+        config: optimizer, schedule, head, size of the pictures.
         pretrained: folder that `pretrain` wrote.
         out: folder to write.
         seed: of every draw.
@@ -43,12 +38,16 @@ def finetune(
         log: called with metrics and step.
 
     Raises:
-        UserError: the data set lacks what the config names, or `pretrained` is no pre-trained model.
+        UserError: the data set lacks what the config names, `pretrained` is no pre-trained model, or the config asks
+            for what the task or the model does not have.
     """
     import torch
 
     from eve_core.model import EveConfig
+    from eve_core.objectives import finetuning_loss
 
+    if config.head != "plain" and task_name != "nlvr2":
+        raise UserError(f"{task_name}: finetuning.head {config.head} is a choice of nlvr2 alone; remove it")
     task = get_task(task_name)
     rows = training_rows(data, task_data)
     preprocessor = Preprocessor.load(pretrained)
@@ -57,15 +56,24 @@ def finetune(
 
     eve_config = EveConfig.from_pretrained(pretrained)
     eve_config.task = task_name
+    eve_config.visual_reasoning_head = config.head
+    # No patch is masked any more, and a mask token without gradient would stall data parallelism.
+    eve_config.mask_tokens_in_encoder = False
     if labels is not None:
         eve_config.id2label = dict(enumerate(labels))
         eve_config.label2id = {label: index for index, label in enumerate(labels)}
     torch.manual_seed(seed)  # the head is drawn, the rest is loaded
     model = task.model_class.from_pretrained(pretrained, config=eve_config)
+    if config.image_size is not None:
+        try:
+            model.resize_images(config.image_size)
+        except ValueError as error:
+            raise UserError(f"{task_name}: finetuning.{error}; choose a multiple") from None
+        preprocessor.image_size = config.image_size  # the examples go through it, and it is saved with the model
     history = train(
         model,
         examples,
-        _task_loss,
+        partial(finetuning_loss, load_balance_weight=config.load_balance_weight),
         config.optimization,
         seed=seed,
         pad_token_id=preprocessor.tokenizer.pad_token_id,
@@ -77,16 +85,3 @@ def finetune(
     model.save_pretrained(out)
     preprocessor.save(out)
     write_log(history, out)
-
-
-def _task_loss(model: "nn.Module", batch: dict[str, "torch.Tensor"]) -> "Losses":
-    """The task's own loss + 0.001 x load balance."""
-    from eve_core.objectives import LOAD_BALANCE_WEIGHT, Losses
-
-    output = model(**batch)
-    parts = {
-        name: value.detach()
-        for name, value in output.items()
-        if name in ("itc_loss", "itm_loss", "load_balance_loss") and value is not None
-    }
-    return Losses(output.loss + LOAD_BALANCE_WEIGHT * output.load_balance_loss, parts)

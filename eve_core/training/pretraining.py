@@ -1,6 +1,8 @@
 """Pre-training: a tokenizer from the run's texts, a fresh network, masked signal modelling."""
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
 from eve_core.data.prepared import PreparedData
@@ -9,6 +11,9 @@ from eve_core.data.selection import split_rows, texts_of
 from eve_core.data.tokenizer import train_tokenizer
 from eve_core.errors import UserError
 from eve_core.training.trainer import LogMetrics, train, write_log
+
+if TYPE_CHECKING:
+    from eve_core.model import EveConfig
 
 
 def pretrain(
@@ -26,7 +31,7 @@ def pretrain(
 
     Args:
         data: prepared pictures and captions.
-        config: pairs, masks, optimizer.
+        config: pairs, tasks, masks, optimizer.
         model_config: size of the network.
         tokenizer_config: size of the vocabulary, and which texts besides the captions it is learnt from.
         out: folder to write.
@@ -40,15 +45,12 @@ def pretrain(
     import pyarrow as pa
     import torch
 
-    from eve_core.model import EveConfig, EveForPreTraining
-    from eve_core.objectives import MaskedPairs, masked_signal_modeling
+    from eve_core.model import EveForPreTraining
+    from eve_core.objectives import MaskedPairs, pretraining_loss
 
     captions = pa.concat_tables([split_rows(data, split) for split in config.data])
     texts = texts_of(captions) + [text for split in tokenizer_config.data for text in texts_of(split_rows(data, split))]
-    try:
-        eve_config = EveConfig.named(model_config.size, **model_config.overrides)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"model: {error}") from None
+    eve_config = network_config(config, model_config)
     tokenizer = train_tokenizer(texts, tokenizer_config, eve_config.max_text_length)
     eve_config.vocab_size, eve_config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
     preprocessor = Preprocessor(tokenizer, eve_config.image_size, eve_config.max_text_length)
@@ -56,12 +58,12 @@ def pretrain(
     torch.manual_seed(seed)
     model = EveForPreTraining(eve_config)
     pairs = MaskedPairs(
-        captions, data.images, preprocessor, eve_config.num_patches, config.image_mask_ratio, config.text_mask_ratio
+        captions, data.images, preprocessor, eve_config, config.image_mask_ratio, config.text_mask_ratio
     )
     history = train(
         model,
         pairs,
-        masked_signal_modeling,
+        partial(pretraining_loss, load_balance_weight=config.load_balance_weight),
         config.optimization,
         seed=seed,
         pad_token_id=tokenizer.pad_token_id,
@@ -72,3 +74,23 @@ def pretrain(
     model.save_pretrained(out)
     preprocessor.save(out)
     write_log(history, out)
+
+
+def network_config(config: PretrainingConfig, model_config: ModelConfig) -> "EveConfig":
+    """The network that a run pre-trains, but for its vocabulary.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    from eve_core.model import EveConfig
+
+    try:
+        return EveConfig.named(
+            model_config.size,
+            pretraining_tasks=config.tasks,
+            joint_masking=config.joint_masking,
+            mask_tokens_in_encoder=config.mask_tokens_in_encoder,
+            **model_config.overrides,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model: {error}") from None

@@ -15,6 +15,7 @@ from eve_core.config import OptimizationConfig
 from eve_core.data.collation import Collator
 from eve_core.data.schedule import ShuffledEpochs
 from eve_core.errors import UserError, explain_os_error
+from eve_core.memory import keep_freed_memory
 from eve_core.objectives import Losses
 from eve_core.progress import Progress
 from eve_core.training.checkpoints import last_complete_checkpoint, mark_complete
@@ -65,6 +66,8 @@ def train(
     set_seed(seed)
     schedule = ShuffledEpochs(len(examples), config.steps * config.batch_size, seed, examples.example)
     on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        keep_freed_memory()
     arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=config.steps,

@@ -113,6 +113,11 @@ def test_a_missing_key_is_named_in_full(read, key):
         ("pretraining.optimization.learning_rate", "fast", r"learning_rate: .*number.*'fast'"),
         ("pretraining.optimization.steps", -1, r"steps: .*greater than 0, not -1"),
         ("pretraining.image_mask_ratio", 1.5, r"image_mask_ratio: .*less than 1, not 1\.5"),
+        ("pretraining.tasks", [], r"pretraining\.tasks: .*at least 1"),
+        ("pretraining.tasks", ["mlm", "mam"], r"pretraining\.tasks\.1: .*'mlm', 'mim', 'itc' or 'itm', not 'mam'"),
+        ("pretraining.load_balance_weight", -1, r"load_balance_weight: .*greater than or equal to 0, not -1"),
+        ("tasks.nlvr2.finetuning.image_size", 0, r"image_size: .*greater than 0, not 0"),
+        ("tasks.nlvr2.finetuning.head", "wide", r"head: .*'plain' or 'bi_attention', not 'wide'"),
         ("pretraining.optimization.precision", "fp8", r"precision: .*'float32' or 'bf16', not 'fp8'"),
         ("name", "A Run", r"name: .*not 'A Run'"),
         ("tasks.nlvr2.gate.floors", [], r"floors: .*at least 1"),
@@ -123,6 +128,29 @@ def test_a_missing_key_is_named_in_full(read, key):
 def test_a_wrong_value_is_named_with_its_key(read, key, value, message):
     with pytest.raises(UserError, match=message):
         read(key, value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": ["mlm", "itm"]}, "pretraining: tasks has itm without itc, .*; add itc"),
+        ({"tasks": ["mlm", "mlm"]}, r"pretraining: tasks names one twice \(mlm, mlm\); name each once"),
+        ({"tasks": ["mlm"], "joint_masking": True}, "joint_masking is about mlm and mim .* tasks is mlm; name both"),
+        ({"tasks": ["mlm"], "mask_tokens_in_encoder": True}, "mask_tokens_in_encoder is .* tasks is mlm; add mim"),
+    ],
+)
+def test_settings_of_pre_training_that_contradict_each_other_are_refused(read, settings, message):
+    with pytest.raises(UserError, match=message):
+        read("pretraining", {**MINIMAL["pretraining"], **settings})
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("pretraining_tasks", "pretraining.tasks"), ("visual_reasoning_head", "tasks.nlvr2.finetuning.head")],
+)
+def test_what_another_section_decides_is_no_override_of_the_model(read, name, place):
+    with pytest.raises(UserError, match=f"model: overrides has {name}, which {place} decides; set it there"):
+        read("model.overrides", {name: 1})
 
 
 def test_every_problem_is_named_at_once(tmp_path):
@@ -206,3 +234,10 @@ def test_every_section_and_field_says_what_it_does(section):
     # The discriminator of a source names the set that the section's own sentence describes.
     silent = [name for name, field in section.model_fields.items() if not field.description and name != "set"]
     assert silent == []
+
+
+def test_a_head_of_another_task_is_refused(read):
+    tasks = {"vqa": copy.deepcopy(MINIMAL["tasks"]["nlvr2"])}
+    tasks["vqa"]["finetuning"]["head"] = "bi_attention"
+    with pytest.raises(UserError, match=r"yaml: tasks\.vqa\.finetuning\.head is for nlvr2 alone; remove it"):
+        read("tasks", tasks)

@@ -44,10 +44,23 @@ def test_exactly_the_share_of_maskable_tokens_is_masked(maskable, ratio, masked)
         assert not (mask & ~allowed).any()
 
 
-def test_a_text_of_special_tokens_alone_has_nothing_masked():
-    assert not mask_tokens(np.zeros(3, dtype=bool), 0.5, np.random.default_rng(0)).any()
+@pytest.mark.parametrize("length", [0, 3])
+def test_a_text_with_nothing_to_mask_is_refused(length):
+    with pytest.raises(ValueError, match=rf"maskable of shape \({length},\) is False throughout.*at least one token"):
+        mask_tokens(np.zeros(length, dtype=bool), 0.5, np.random.default_rng(0))
+
+
+def test_every_maskable_token_is_masked_as_often_as_any_other():
+    generator = np.random.default_rng(0)
+    allowed = np.array([False, True, True, False, True, True])
+    share = np.mean([mask_tokens(allowed, 0.5, generator) for _ in range(2000)], axis=0)
+    assert np.all(share[~allowed] == 0)
+    assert np.all(abs(share[allowed] - 0.5) < 0.05)
 
 
 def test_masks_follow_from_the_generator_alone():
     one, again, other = (mask_patches(64, 0.5, np.random.default_rng(seed))[1].tolist() for seed in (1, 1, 2))
+    assert one == again != other
+    words = np.ones(64, dtype=bool)
+    one, again, other = (mask_tokens(words, 0.5, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2))
     assert one == again != other

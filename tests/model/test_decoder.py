@@ -27,7 +27,8 @@ def test_predictions_follow_the_order_of_the_masked_patches(config):
         torch.nn.init.normal_(parameter, std=0.3)
     vision = torch.randn(1, 5, 32)
     visible, masked = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[9, 4, 7]])
-    predictions = decoder(vision, visible, masked)
+    predictions = decoder(vision, visible, masked, (4, 4))
     assert predictions.shape == (1, 3, 3 * 8 * 8)
-    torch.testing.assert_close(decoder(vision, visible, masked.flip(1)), predictions.flip(1), rtol=1e-4, atol=1e-4)
+    other_order = decoder(vision, visible, masked.flip(1), (4, 4))
+    torch.testing.assert_close(other_order, predictions.flip(1), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(predictions[:, 0], predictions[:, 1])  # a place has its own prediction

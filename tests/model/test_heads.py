@@ -9,7 +9,7 @@ from eve_core.model import (
     EveForVisualQuestionAnswering,
     EveForVisualReasoning,
 )
-from eve_core.model.heads import _sample_negatives
+from eve_core.model.alignment import pairs_to_match
 
 
 @pytest.fixture
@@ -91,11 +91,15 @@ def test_a_batch_of_one_picture_still_has_a_finite_loss(retrieval, pairs):
 
 def test_hard_negatives_are_never_of_the_same_picture_and_prefer_the_similar():
     torch.manual_seed(0)
-    same = torch.tensor([0, 0, 1, 2])[:, None] == torch.tensor([0, 0, 1, 2])
+    image_ids = torch.tensor([0, 0, 1, 2])
     similarity = torch.tensor([[9.0, 9.0, 4.0, 0.0]]).repeat(4, 1)
-    drawn = torch.stack([_sample_negatives(similarity, same) for _ in range(200)])
-    assert not same.expand(200, 4, 4).gather(2, drawn.unsqueeze(-1)).any()
-    assert (drawn[:, 0] == 2).float().mean() > 0.8
+    for _ in range(50):
+        images, texts, labels = pairs_to_match(similarity, image_ids)
+        assert torch.equal(image_ids[images] == image_ids[texts], labels.bool())
+        assert labels.tolist() == [1] * 4 + [0] * 8
+        assert images[:4].tolist() == texts[:4].tolist() == texts[4:8].tolist() == images[8:].tolist() == [0, 1, 2, 3]
+    hardest = torch.stack([pairs_to_match(similarity, image_ids)[1][8] for _ in range(200)])
+    assert (hardest == 2).float().mean() > 0.8
 
 
 def test_pre_training_predicts_the_masked_places_and_no_others(config, pairs):
@@ -117,3 +121,30 @@ def test_pre_training_predicts_the_masked_places_and_no_others(config, pairs):
         changed[:, :, 8:] = 3.0
         patches = model(**{**batch, "pixel_values": changed}, **rest).patch_predictions
         torch.testing.assert_close(patches, output.patch_predictions, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_bi_attention_sees_both_pictures_and_no_padding(config, pairs):
+    config.visual_reasoning_head = "bi_attention"
+    model = EveForVisualReasoning(config).eval()
+    batch = pairs(2)
+    batch["pixel_values"] = torch.randn(2, 2, 3, 32, 32)
+    logits = model(**batch).logits
+    assert not torch.allclose(model(**{**batch, "pixel_values": batch["pixel_values"].flip(1)}).logits, logits)
+    longer = {
+        **batch,
+        "input_ids": torch.nn.functional.pad(batch["input_ids"], (0, 3), value=5),
+        "attention_mask": torch.nn.functional.pad(batch["attention_mask"], (0, 3)),
+    }
+    torch.testing.assert_close(model(**longer).logits, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_pre_training_names_what_a_task_lacks(config, pairs):
+    with pytest.raises(ValueError, match="mim is one of pretraining_tasks and needs visible_patches, masked_patches"):
+        EveForPreTraining(config)(**pairs(2))
+    config.pretraining_tasks = ["mlm"]
+    batch = pairs(2)
+    token_mask = torch.zeros(2, 8, dtype=torch.bool)
+    token_mask[0, 1] = True
+    with pytest.raises(ValueError, match=r"token_mask of shape \(2, 8\) has rows without a masked token"):
+        EveForPreTraining(config)(**batch, masked_input_ids=batch["input_ids"], token_mask=token_mask)

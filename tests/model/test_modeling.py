@@ -109,17 +109,82 @@ def test_evaluation_is_deterministic_and_training_is_not(config, pairs):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pixel_values": torch.zeros(2, 3, 48, 32)}, r"\(2, 3, 48, 32\).*\(batch, 3, 32, 32\)"),
-        ({"pixel_values": torch.zeros(3, 32, 32)}, r"\(3, 32, 32\).*\(batch, 3, 32, 32\)"),
+        ({"pixel_values": torch.zeros(2, 3, 44, 32)}, r"pixel_values.*\(2, 3, 44, 32\).*multiples of the patch size 8"),
+        ({"pixel_values": torch.zeros(2, 3, 0, 32)}, r"pixel_values.*\(2, 3, 0, 32\)"),
+        ({"pixel_values": torch.zeros(3, 32, 32)}, r"pixel_values.*\(3, 32, 32\).*\(batch, 3, height, width\)"),
+        ({"pixel_values": torch.full((2, 3, 32, 32), float("nan"))}, r"pixel_values.*\(2, 3, 32, 32\) holds NaN"),
         ({"pixel_values": torch.zeros(2, 1, 32, 32)}, r"\(2, 1, 32, 32\)"),
-        ({"pixel_values": torch.zeros(3, 3, 32, 32)}, "3 pictures and 2 texts"),
-        ({"visible_patches": torch.zeros(1, 4).long()}, r"\(1, 4\).*\(2, patches\)"),
-        ({"input_ids": torch.ones(2, 13).long(), "attention_mask": None}, "13 tokens a text.*at most 12"),
+        ({"pixel_values": torch.zeros(3, 3, 32, 32)}, "3 pictures and input_ids 2 texts"),
+        ({"visible_patches": torch.zeros(1, 4).long()}, r"visible_patches.*\(1, 4\).*\(2, 1 to 16\)"),
+        ({"visible_patches": torch.full((2, 4), 16)}, "visible_patches.*outside the picture's patches, 0 to 15"),
+        ({"input_ids": torch.ones(2, 13).long(), "attention_mask": None}, r"input_ids.*\(2, 13\).*at most 12"),
+        ({"input_ids": torch.full((2, 8), 60)}, "input_ids.*outside the vocabulary, 0 to 59"),
+        ({"input_ids": torch.full((2, 8), -1)}, "input_ids.*outside the vocabulary"),
+        ({"attention_mask": torch.tensor([[1] * 8, [0] * 8])}, r"attention_mask.*\(2, 8\) has rows without a token"),
         ({"input_ids": torch.ones(8).long(), "attention_mask": None}, r"\(8,\).*\(batch, length\)"),
-        ({"attention_mask": torch.ones(2, 7)}, r"\(2, 7\), input_ids \(2, 8\)"),
+        ({"attention_mask": torch.ones(2, 7)}, r"attention_mask.*\(2, 7\).*\(2, 8\)"),
         ({"pixel_values": None, "input_ids": None}, "pixel_values, input_ids or both"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_with_their_shape(model, pairs, change, message):
     with pytest.raises(ValueError, match=message):
         model(**{**pairs(2), **change})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(48, 48), (32, 48), (8, 8)])
+def test_pictures_of_other_sizes_get_interpolated_positions(model, pairs, size):
+    batch = pairs(2)
+    batch["pixel_values"] = torch.randn(2, 3, *size)
+    assert model(**batch).vision_hidden_state.shape == (2, 1 + size[0] * size[1] // 64, 32)
+
+
+@torch.no_grad()
+def test_resizing_for_good_equals_interpolating_on_the_way(model, pairs, tmp_path):
+    batch = pairs(2)
+    batch["pixel_values"] = torch.randn(2, 3, 48, 48)
+    before = model(**batch).vision_hidden_state
+    class_row = model.vision_embeddings.position_embeddings[0].clone()
+    model.resize_images(48)
+    assert torch.equal(model.vision_embeddings.position_embeddings[0], class_row)
+    model.save_pretrained(tmp_path)
+    loaded = EveModel.from_pretrained(tmp_path).eval()
+    assert loaded.config.image_size == 48
+    torch.testing.assert_close(loaded(**batch).vision_hidden_state, before, **CLOSE)
+    with pytest.raises(ValueError, match="image_size 50 is no multiple of patch_size 8"):
+        model.resize_images(50)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ffn_types": ["soft", "hard", "shared"]},
+        {"embedding_norms": False},
+        {"hidden_act": "gelu"},
+        {"modality_routing": False},
+    ],
+)
+def test_every_option_changes_what_is_computed_and_survives_saving(config, pairs, tmp_path, fields):
+    torch.manual_seed(0)
+    model = EveModel(EveConfig(**{**config.to_dict(), "ffn_types": None, "num_soft_router_layers": 2, **fields})).eval()
+    model.save_pretrained(tmp_path)
+    batch = pairs(2)
+    output = model(**batch).vision_hidden_state
+    assert torch.equal(EveModel.from_pretrained(tmp_path).eval()(**batch).vision_hidden_state, output)
+    torch.manual_seed(0)
+    assert not torch.allclose(EveModel(config).eval()(**batch).vision_hidden_state, output)
+
+
+def test_half_precision_stays_close_to_full(model, pairs):
+    batch = pairs(3)
+    full = model(**batch).vision_hidden_state
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(**batch).vision_hidden_state
+    assert float((half - full).detach().norm() / full.detach().norm()) < 0.05
+
+
+def test_without_modality_norms_both_share_one(config):
+    config.modality_norms = False
+    names = {name for name, _ in EveModel(config).blocks[0].router.norms.named_parameters()}
+    assert names == {"both.weight", "both.bias"}

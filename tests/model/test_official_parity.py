@@ -1,192 +1,180 @@
-"""The network computes what the official code computes, given the official code's weights.
+"""The network computes what the official code computes, given the official code's checkpoints.
 
-`fixtures/golden/official_tiny_dropless.safetensors` holds weights, inputs and outputs of the official models in a tiny
-size, in float32 and evaluation mode, with room for every token at every expert.
+The files in `fixtures/golden` hold weights, inputs and outputs of the official models in a tiny size, in float32 and
+evaluation mode: `dropless` with room for every token at every expert, `capacity1` with the official code's own room,
+where tokens over an expert's capacity are dropped. Each model goes the whole way here: official checkpoint file ->
+conversion -> saved folder -> `from_pretrained` -> outputs.
 """
 
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from eve_core.cli.main import app
 from eve_core.model import (
-    EveConfig,
     EveForImageTextRetrieval,
     EveForVisualQuestionAnswering,
     EveForVisualReasoning,
+    EveModel,
     EvePreTrainedModel,
 )
-from eve_core.model.soft_router import SoftRouter
+from eve_core.model.official import convert, read_checkpoint
 
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden" / "official_tiny_dropless.safetensors"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "golden"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLASSES = {
+    "backbone": EveModel,
+    "vqa": EveForVisualQuestionAnswering,
+    "nlvr2": EveForVisualReasoning,
+    "retrieval": EveForImageTextRetrieval,
+}
 
-# Official names, from the whole to the part; experts and queries need more than another name and come below.
-RENAMED = [
-    (r"^backbone\.class_embedding_vision$", "backbone.vision_embeddings.class_token"),
-    (r"^backbone\.type_embed_(vision|text)$", r"backbone.\1_embeddings.type_embedding"),
-    (r"^backbone\.pos_embed_(vision|text)$", r"backbone.\1_embeddings.position_embeddings"),
-    (r"^backbone\.patch_embed\.", "backbone.vision_embeddings.patch_projection."),
-    (r"^backbone\.word_embedding\.", "backbone.text_embeddings.word_embeddings."),
-    (r"^backbone\.layer_norm_text\.", "backbone.text_embeddings.norm."),
-    (r"^backbone\.pre_layrnorm\.", "backbone.pre_norm."),
-    (r"^backbone\.encoder\.layers\.", "backbone.blocks."),
-    (r"\.attn\.proj\.", ".attention.projection."),
-    (r"\.attn\.", ".attention."),
-    (r"\.norm1\.", ".attention_norm."),
-    (r"\.norm2_imag\.", ".router.vision_norm."),
-    (r"\.norm2_text\.", ".router.text_norm."),
-    (r"\.norm2_vl\.", ".router.norm."),
-    (r"\.mlp_imag\.", ".router.vision."),
-    (r"\.mlp_text\.", ".router.text."),
-    (r"\.mlp_moe\.moe\.(vision|text)_embed$", r".router.\1_embedding"),
-    (r"\.mlp_moe\.moe\.gate\.wg\.", ".router.gate."),
-    (r"^output\.0\.", "head.dense."),
-    (r"^output\.1\.", "head.norm."),
-    (r"^output\.3\.", "head.output."),
-    (r"^itc_temp$", "temperature"),
-    (r"^itc_(vision|text)_proj_head\.", r"\1_projection."),
-    (r"^itm_head\.", "matching_head."),
-]
-EXPERT = re.compile(r"^(.*)\.mlp_moe\.moe\.experts\.experts\.(\d+)\.(fc[12])\.(weight|bias)$")
-
-Golden = dict[str, torch.Tensor]
-Official = Callable[..., EvePreTrainedModel]
+Inputs = dict[str, torch.Tensor]
 
 
-def our_state(official: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The official state dict under our names; one expert's matrices become rows of the stacked ones, transposed."""
-    state: dict[str, torch.Tensor] = {}
-    experts: dict[str, dict[int, torch.Tensor]] = {}
-    for name, value in official.items():
-        if expert := EXPERT.match(name):
-            block, number, layer, kind = expert.groups()
-            stacked = block.replace("encoder.layers", "blocks") + f".router.experts.{layer}_{kind}"
-            experts.setdefault(stacked, {})[int(number)] = value.T if kind == "weight" else value
-        elif "position_ids" not in name:
-            for pattern, replacement in RENAMED:
-                name = re.sub(pattern, replacement, name)
-            state[name] = value
-    stacked_experts = {
-        name: torch.stack([parts[i] for i in range(len(parts))]).contiguous() for name, parts in experts.items()
-    }
-    return state | stacked_experts
+class Golden:
+    """A golden file: its tensors, its config, and how to come by its models."""
+
+    def __init__(self, name: str, folder: Path, suffix: str) -> None:
+        with safe_open(FOLDER / f"official_tiny_{name}.safetensors", "pt") as file:
+            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata()
+        self.config = json.loads(metadata["config"])
+        self.routing = {"official_routing": True, "capacity_factor": float(metadata["capacity_factor"])}
+        self.folder, self.suffix = folder, suffix
+
+    def checkpoint(self, name: str) -> Path:
+        """The state dict of one model as an official checkpoint file."""
+        path, prefix = self.folder / f"{name}{self.suffix}", f"{name}.state."
+        state = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+        if self.suffix == ".safetensors":
+            save_file(state, path)
+        else:
+            torch.save({"model": state, "epoch": 9}, path)
+        return path
+
+    def model(self, name: str, task: str, **fields: object) -> EvePreTrainedModel:
+        conversion = convert(read_checkpoint(self.checkpoint(name)), self.config, task, **fields)
+        conversion.model.save_pretrained(self.folder / "converted")
+        return CLASSES[task].from_pretrained(self.folder / "converted").eval()
+
+    def inputs(self) -> Inputs:
+        return {
+            "pixel_values": self["in.image"][:3],
+            "input_ids": self["in.text_ids"],
+            "attention_mask": self["in.text_mask"].long(),
+        }
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
 
 
-@pytest.fixture(scope="module")
-def golden() -> Golden:
-    with safe_open(GOLDEN, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+@pytest.fixture(params=[".pth", ".safetensors"])
+def dropless(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
+    return Golden("dropless", tmp_path, request.param)
 
 
-@pytest.fixture(scope="module")
-def official(golden: Golden) -> Official:
-    """Builds one of our models with an official model's weights, all of them and no others."""
-    with safe_open(GOLDEN, "pt") as file:
-        metadata = file.metadata()
-    sizes = json.loads(metadata["config"])
-
-    def build(model_class: type[EvePreTrainedModel], prefix: str, **fields: int) -> EvePreTrainedModel:
-        config = EveConfig(
-            vocab_size=sizes["vocab_size"],
-            max_text_length=int(metadata["text_len"]),
-            image_size=int(metadata["image_res"]),
-            patch_size=sizes["patch_size"],
-            hidden_size=sizes["vision_width"],
-            num_hidden_layers=sizes["num_hidden_layers"],
-            num_attention_heads=sizes["num_attention_heads"],
-            intermediate_size=sizes["intermediate_size"],
-            num_soft_router_layers=len(sizes["moeffn_layers"]),
-            num_experts=sizes["moe_param"]["num_experts"],
-            num_experts_per_token=sizes["moe_param"]["topk"],
-            **fields,
-        )
-        model = model_class(config)
-        prefix = f"{prefix}.state."
-        state = {name.removeprefix(prefix): value for name, value in golden.items() if name.startswith(prefix)}
-        model.load_state_dict(our_state(state), strict=True)
-        return model.eval()
-
-    return build
+@pytest.fixture(params=["dropless", "capacity1"])
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
+    """Either file; compared with the official routing switched on."""
+    return Golden(request.param, tmp_path, ".pth")
 
 
-@pytest.fixture(scope="module")
-def inputs(golden: Golden) -> dict[str, torch.Tensor]:
-    return {
-        "pixel_values": golden["in.image"][:3],
-        "input_ids": golden["in.text_ids"],
-        "attention_mask": golden["in.text_mask"].long(),
-    }
+def hidden_states(backbone: EvePreTrainedModel, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """Of picture and text, the picture alone and the text alone, each (B, N, D)."""
+    both = backbone(**inputs)
+    vision = backbone(pixel_values=inputs["pixel_values"])
+    text = backbone(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+    together = torch.cat([both.vision_hidden_state, both.text_hidden_state], dim=1)
+    return together, vision.vision_hidden_state, text.text_hidden_state
 
 
-@pytest.fixture(scope="module")
-def vqa(official: Official) -> EvePreTrainedModel:
-    return official(EveForVisualQuestionAnswering, "vqa", num_labels=3128)
+def pairs(golden: Golden) -> Inputs:
+    return {**golden.inputs(), "pixel_values": torch.stack(golden["in.image"].chunk(2), dim=1)}
 
 
-def test_the_golden_texts_are_padded(inputs):
-    assert 0 < inputs["attention_mask"].sum() < inputs["attention_mask"].numel()
-
-
-@torch.no_grad()
-def test_hidden_states_of_picture_and_text(golden, vqa, inputs):
-    encoded = vqa.backbone(**inputs)
-    vision, text = golden["vqa.out.backbone_vl"].split([17, 10], dim=1)
-    real = inputs["attention_mask"].bool()
-    torch.testing.assert_close(encoded.vision_hidden_state, vision, **CLOSE)
-    torch.testing.assert_close(encoded.text_hidden_state[real], text[real], **CLOSE)
-
-
-@torch.no_grad()
-def test_hidden_states_of_a_picture_alone_and_a_text_alone(golden, vqa, inputs):
-    vision = vqa.backbone(pixel_values=inputs["pixel_values"]).vision_hidden_state
-    text = vqa.backbone(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_hidden_state
-    real = inputs["attention_mask"].bool()
-    torch.testing.assert_close(vision, golden["vqa.out.backbone_vision"], **CLOSE)
-    torch.testing.assert_close(text[real], golden["vqa.out.backbone_text"][real], **CLOSE)
-
-
-@torch.no_grad()
-def test_load_balance_loss_where_padding_is_counted_as_the_official_code_does(golden, vqa, inputs):
-    def count_padding(router, arguments):
-        hidden, is_text, _ = arguments
-        return hidden, is_text, None
-
-    routers = [module for module in vqa.modules() if isinstance(module, SoftRouter)]
-    hooks = [router.register_forward_pre_hook(count_padding) for router in routers]
-    encoded = vqa.backbone(**inputs)
-    for hook in hooks:
-        hook.remove()
-    losses = torch.stack([routing.load_balance_loss for routing in encoded.routing])
-    torch.testing.assert_close(losses, golden["vqa.out.aux_loss_per_moe_layer"], **CLOSE)
-    # Then padding goes the official way too, and even its hidden states agree.
-    hidden = torch.cat([encoded.vision_hidden_state, encoded.text_hidden_state], dim=1)
-    torch.testing.assert_close(hidden, golden["vqa.out.backbone_vl"], **CLOSE)
-
-
-@torch.no_grad()
-def test_answer_logits(golden, vqa, inputs):
-    torch.testing.assert_close(vqa(**inputs).logits, golden["vqa.out.logits"], **CLOSE)
-
-
-@torch.no_grad()
-def test_visual_reasoning_logits(golden, official, inputs):
-    model = official(EveForVisualReasoning, "nlvr2")
-    left, right = golden["in.image"].chunk(2)
-    pairs = torch.stack([left, right], dim=1)
-    logits = model(**{**inputs, "pixel_values": pairs}).logits
-    torch.testing.assert_close(logits, golden["nlvr2.out.logits"], **CLOSE)
-
-
-@torch.no_grad()
-def test_retrieval_features_and_matching_logits(golden, official, inputs):
-    model = official(EveForImageTextRetrieval, "retrieval")
+def compare_retrieval(golden: Golden, model: EvePreTrainedModel) -> None:
+    inputs = golden.inputs()
     texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    images = model.embed_images(inputs["pixel_values"])
-    torch.testing.assert_close(images, golden["retrieval.out.image_feature"], **CLOSE)
-    torch.testing.assert_close(model.embed_texts(**texts), golden["retrieval.out.text_feature"], **CLOSE)
+    features = model.embed_images(inputs["pixel_values"]), model.embed_texts(**texts)
+    torch.testing.assert_close(features[0], golden["retrieval.out.image_feature"], **CLOSE)
+    torch.testing.assert_close(features[1], golden["retrieval.out.text_feature"], **CLOSE)
     torch.testing.assert_close(model.match(**inputs), golden["retrieval.out.itm_logits"], **CLOSE)
+
+
+def test_the_golden_texts_are_padded(golden):
+    assert 0 < golden["in.text_mask"].sum() < golden["in.text_mask"].numel()
+
+
+@pytest.mark.parametrize("task", ["backbone", "vqa"])
+@torch.no_grad()
+def test_hidden_states_of_real_tokens(dropless, task):
+    model = dropless.model("vqa", task)
+    inputs = dropless.inputs()
+    both, vision, text = hidden_states(model if task == "backbone" else model.backbone, inputs)
+    real = inputs["attention_mask"].bool()
+    with_picture = torch.cat([torch.ones(3, 17, dtype=torch.bool), real], dim=1)
+    torch.testing.assert_close(both[with_picture], dropless["vqa.out.backbone_vl"][with_picture], **CLOSE)
+    torch.testing.assert_close(vision, dropless["vqa.out.backbone_vision"], **CLOSE)
+    torch.testing.assert_close(text[real], dropless["vqa.out.backbone_text"][real], **CLOSE)
+
+
+@torch.no_grad()
+def test_answer_logits(dropless):
+    logits = dropless.model("vqa", "vqa")(**dropless.inputs()).logits
+    torch.testing.assert_close(logits, dropless["vqa.out.logits"], **CLOSE)
+
+
+@pytest.mark.parametrize("head", ["nlvr2", "nlvr2_biattn"])
+@torch.no_grad()
+def test_visual_reasoning_logits(dropless, head):
+    logits = dropless.model(head, "nlvr2")(**pairs(dropless)).logits
+    torch.testing.assert_close(logits, dropless[f"{head}.out.logits"], **CLOSE)
+
+
+@torch.no_grad()
+def test_retrieval_features_and_matching_logits(dropless):
+    compare_retrieval(dropless, dropless.model("retrieval", "retrieval"))
+
+
+@torch.no_grad()
+def test_official_routing_gives_hidden_states_of_every_token_and_the_load_balance_loss(golden):
+    backbone = golden.model("vqa", "backbone", **golden.routing)
+    both, vision, text = hidden_states(backbone, golden.inputs())
+    torch.testing.assert_close(both, golden["vqa.out.backbone_vl"], **CLOSE)
+    torch.testing.assert_close(vision, golden["vqa.out.backbone_vision"], **CLOSE)
+    torch.testing.assert_close(text, golden["vqa.out.backbone_text"], **CLOSE)
+    losses = torch.stack([routing.load_balance_loss for routing in backbone(**golden.inputs()).routing])
+    torch.testing.assert_close(losses, golden["vqa.out.aux_loss_per_moe_layer"], **CLOSE)
+
+
+@torch.no_grad()
+def test_official_routing_through_every_head(golden):
+    reasoning = {head: golden.model(head, "nlvr2", **golden.routing) for head in ("nlvr2", "nlvr2_biattn")}
+    for head, model in reasoning.items():
+        torch.testing.assert_close(model(**pairs(golden)).logits, golden[f"{head}.out.logits"], **CLOSE)
+    compare_retrieval(golden, golden.model("retrieval", "retrieval", **golden.routing))
+
+
+@torch.no_grad()
+def test_the_command_line_goes_the_same_way(golden):
+    config, out = golden.folder / "config.json", golden.folder / "out"
+    config.write_text(json.dumps(golden.config))
+    arguments = ["convert-official", golden.checkpoint("vqa"), "--config", config, "--task", "vqa", "--out", out]
+    routing = ["--official-routing", "--capacity-factor", golden.routing["capacity_factor"]]
+    done = CliRunner().invoke(app, [str(argument) for argument in [*arguments, *routing]], catch_exceptions=False)
+    assert done.exit_code == 0
+    model = EveForVisualQuestionAnswering.from_pretrained(out).eval()
+    torch.testing.assert_close(model(**golden.inputs()).logits, golden["vqa.out.logits"], **CLOSE)
+
+
+@torch.no_grad()
+def test_tokens_are_dropped_where_capacity_is_short(tmp_path):
+    golden = Golden("capacity1", tmp_path, ".pth")
+    dropped, kept = (golden.model("vqa", "vqa", **fields)(**golden.inputs()).logits for fields in (golden.routing, {}))
+    assert not torch.allclose(dropped, kept, **CLOSE)

@@ -74,8 +74,8 @@ def test_a_task_starts_from_the_pre_trained_encoder_bit_for_bit(config, tmp_path
 
 def test_the_temperature_starts_at_its_configured_value(config, tmp_path):
     EveForPreTraining(config).save_pretrained(tmp_path)
-    assert float(EveForImageTextRetrieval.from_pretrained(tmp_path).temperature.detach()) == pytest.approx(0.07)
-    assert float(EveForImageTextRetrieval(config).temperature.detach()) == pytest.approx(0.07)
+    for model in (EveForImageTextRetrieval.from_pretrained(tmp_path), EveForImageTextRetrieval(config)):
+        assert float(model.alignment.temperature.detach()) == pytest.approx(0.07)
 
 
 def test_a_saved_checkpoint_holds_every_expert_stacked(config, tmp_path):

@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from eve_core.model import EveConfig, EveForPreTraining
+from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
+
+
+def layout_of(real: torch.Tensor, num_vision: int) -> TokenLayout:
+    return TokenLayout(num_vision, real, padded=not bool(real.all()))
 
 
 def router_of(config: EveConfig, **changes) -> SoftRouter:
@@ -27,7 +32,7 @@ def route_one_by_one(router: SoftRouter, hidden: torch.Tensor, is_text: torch.Te
         marked = token + (router.text_embedding if is_text[sample, place] else router.vision_embedding)
         p = (router.gate.weight @ marked).softmax(0)
         best = p.argsort(descending=True)[: config.num_experts_per_token].tolist()
-        total = sum(p[e] for e in best) if config.renormalize_gates else 1.0
+        total = sum(p[e] for e in best) if config.renormalize_gates and len(best) > 1 else 1.0
         for e in best:
             inner = (marked if config.experts_see_modality else token) @ experts.fc1_weight[e] + experts.fc1_bias[e]
             inner = inner * torch.sigmoid(1.702 * inner)
@@ -54,7 +59,7 @@ def test_equals_a_plain_loop_over_tokens_and_experts(
     hidden = torch.randn(2, 6, 32)
     is_text = (torch.arange(6) >= 3).expand(2, 6)
     real = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]]).bool()
-    output, routing = router(hidden, is_text, real)
+    output, routing = router(hidden, layout_of(real, 3))
     expected, loss = route_one_by_one(router, hidden, is_text, real)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(routing.load_balance_loss, loss)
@@ -63,15 +68,15 @@ def test_equals_a_plain_loop_over_tokens_and_experts(
 
 def test_no_mask_means_no_padding(config):
     router = router_of(config)
-    hidden, is_text = torch.randn(2, 6, 32), (torch.arange(6) >= 3).expand(2, 6)
-    bare, _ = router(hidden, is_text, None)
-    masked, _ = router(hidden, is_text, torch.ones(2, 6, dtype=torch.bool))
+    hidden, real = torch.randn(2, 6, 32), torch.ones(2, 6, dtype=torch.bool)
+    bare, _ = router(hidden, TokenLayout(3, real, padded=False))
+    masked, _ = router(hidden, TokenLayout(3, real, padded=True))
     torch.testing.assert_close(bare, masked)
 
 
 def sorting_router(config: EveConfig) -> SoftRouter:
     """Sends a token to the expert that the largest of its first four values names."""
-    router = SoftRouter(config)
+    router = router_of(config)
     router.norm = nn.Identity()
     nn.init.zeros_(router.vision_embedding)
     nn.init.zeros_(router.text_embedding)
@@ -83,21 +88,65 @@ def sorting_router(config: EveConfig) -> SoftRouter:
 @torch.no_grad()
 def test_load_balance_loss_is_one_when_experts_are_used_evenly_and_their_number_when_one_is_used_alone(config):
     router = sorting_router(config)
-    is_text = torch.zeros(1, 8, dtype=torch.bool)
+    layout = layout_of(torch.ones(1, 8, dtype=torch.bool), 8)
     even = torch.eye(4, 32).repeat(2, 1)[None]
-    assert float(router(even, is_text, None)[1].load_balance_loss) == pytest.approx(1.0, abs=1e-5)
+    assert float(router(even, layout)[1].load_balance_loss) == pytest.approx(1.0, abs=1e-5)
     one = torch.eye(4, 32)[:1].repeat(8, 1)[None]
-    assert float(router(one, is_text, None)[1].load_balance_loss) == pytest.approx(4.0, abs=0.01)
+    assert float(router(one, layout)[1].load_balance_loss) == pytest.approx(4.0, abs=0.01)
 
 
 def test_load_is_the_share_of_choices_by_modality(config):
     config.num_experts_per_token = 1
     router = sorting_router(config)
     hidden = torch.eye(4, 32)[[0, 0, 1, 3, 2, 2]][None]
-    is_text = torch.tensor([[False, False, False, False, True, True]])
-    _, routing = router(hidden, is_text, None)
+    _, routing = router(hidden, layout_of(torch.ones(1, 6, dtype=torch.bool), 4))
     assert routing.vision_load.tolist() == [0.5, 0.25, 0.0, 0.25]
     assert routing.text_load.tolist() == [0.0, 0.0, 1.0, 0.0]
+    assert int(routing.dead_experts) == 0
+    _, routing = router(hidden[:, :3], layout_of(torch.ones(1, 3, dtype=torch.bool), 3))
+    assert int(routing.dead_experts) == 2
+
+
+@torch.no_grad()
+def test_entropy_is_one_where_all_experts_are_alike_and_nought_where_one_is_certain(config):
+    router = sorting_router(config)
+    layout = layout_of(torch.ones(1, 4, dtype=torch.bool), 4)
+    assert float(router(torch.zeros(1, 4, 32), layout)[1].entropy) == pytest.approx(1.0)
+    assert float(router(10 * torch.eye(4, 32)[None], layout)[1].entropy) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_backends_agree_in_outputs_and_gradients(config):
+    torch.manual_seed(0)
+    router = router_of(config)
+    layout = layout_of((torch.arange(10) < torch.tensor([10, 7, 9])[:, None]), 4)
+    results = []
+    for backend in ("grouped_mm", "loop"):
+        router.experts.backend = backend
+        router.zero_grad()
+        hidden = torch.linspace(-2, 2, 3 * 10 * 32).view(3, 10, 32).sin().requires_grad_()
+        output, routing = router(hidden, layout)
+        (output.square().sum() + routing.load_balance_loss).backward()
+        results.append([output.detach(), hidden.grad, *(parameter.grad.clone() for parameter in router.parameters())])
+    for grouped, looped in zip(*results, strict=True):
+        assert float((grouped - looped).norm() / looped.norm()) < 1e-4
+
+
+def test_official_capacity_serves_first_choices_in_order_and_drops_the_rest(config):
+    config.official_routing, config.capacity_factor = True, 0.1  # 8 tokens, 4 experts: at most four a piece
+    router = sorting_router(config)
+    hidden = (2 * torch.eye(4, 32)[0] + torch.eye(4, 32)[1]).repeat(8, 1)[None]  # all choose expert 0, then 1
+    output, _ = router(hidden, layout_of(torch.ones(1, 8, dtype=torch.bool), 8))
+    assert output[0, :4].abs().sum(-1).gt(0).all()
+    assert output[0, 4:].abs().sum() == 0
+
+
+def test_noise_moves_second_choices_and_never_first_ones(config):
+    config.second_expert_noise = True
+    router = router_of(config)
+    probabilities = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).repeat(200, 1)
+    first, second = router._choose(probabilities).T
+    assert first.eq(0).all()
+    assert {*second.tolist()} == {1, 2, 3}
 
 
 def test_every_parameter_has_a_gradient_also_an_expert_without_tokens(config, pairs):

@@ -182,4 +182,4 @@ def test_retraining_runs_once_a_data_revision(
     assert done.returncode == 0, done.stdout + done.stderr
     run = _last_run(config)
     assert f"{run.key} trained on data revision" in done.stdout
-    assert "finetune-nlvr2: reused" in done.stdout
+    assert "pretrain: reused" in done.stdout

@@ -35,9 +35,21 @@ def optimization(**changes: Any) -> OptimizationConfig:
     return OptimizationConfig.model_validate({**settings, **changes})
 
 
-def run_pretraining(prepared: PreparedData, folder: Path, *, seed: int = 5, log: Any = None, **changes: Any) -> Path:
-    """Pre-train into folder/out, with checkpoints in folder/scratch."""
-    config = PretrainingConfig(data=[Split(set="flickr8k", splits=["train"])], optimization=optimization(**changes))
+def run_pretraining(
+    prepared: PreparedData,
+    folder: Path,
+    *,
+    seed: int = 5,
+    log: Any = None,
+    objective: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """Pre-train into folder/out, with checkpoints in folder/scratch.
+
+    `objective` holds fields of PretrainingConfig, `changes` those of its optimization.
+    """
+    data = [Split(set="flickr8k", splits=["train"])]
+    config = PretrainingConfig(data=data, optimization=optimization(**changes), **(objective or {}))
     out = folder / "out"
     out.mkdir(exist_ok=True)
     pretrain(prepared, config, MODEL, TOKENIZER, out, seed=seed, scratch=folder / "scratch", log=log)

@@ -11,7 +11,7 @@ from eve_core.data.selection import evaluation_rows, split_rows
 from eve_core.errors import UserError
 from eve_core.tasks import get_task, load_predictor
 from eve_core.training import finetune
-from tests.training.conftest import optimization
+from tests.training.conftest import optimization, run_pretraining
 
 DATA = {
     "vqa": ("vqa_v2", "train", "val"),
@@ -25,8 +25,8 @@ def task_data(task: str) -> TaskDataConfig:
     return TaskDataConfig(train=Split(set=name, splits=[train]), evaluate=Split(set=name, splits=[test]))
 
 
-def run(prepared, task, pretrained, folder, *, log=None, min_answer_count=1, **changes):
-    config = FinetuningConfig(optimization=optimization(**changes), min_answer_count=min_answer_count)
+def run(prepared, task, pretrained, folder, *, log=None, settings=None, **changes):
+    config = FinetuningConfig(optimization=optimization(**changes), **{"min_answer_count": 1, **(settings or {})})
     out = folder / "out"
     out.mkdir(exist_ok=True)
     finetune(prepared, task, task_data(task), config, pretrained, out, seed=2, scratch=folder / "scratch", log=log)
@@ -73,7 +73,7 @@ def test_a_fine_tuned_folder_answers_and_can_be_scored(prepared, pretrained, tmp
     config = EvaluationConfig(batch_size=16, rerank=2)
     scored = predictor.task.score(predictor.model, predictor.preprocessor, rows, prepared.images, config, "scoring")
     assert scored.items["score"].null_count == 0
-    assert {"load_balance_loss", "loss"} <= seen[0].keys()
+    assert {"load_balance", "loss"} <= seen[0].keys()
     lines = (out / "training_log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
@@ -101,6 +101,54 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(prepare
     killed = run(prepared, "retrieval", pretrained, folders[1], steps=6)
     one, other = load_file(whole / "model.safetensors"), load_file(killed / "model.safetensors")
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_pictures_may_be_larger_than_in_pre_training(prepared, pretrained, tmp_path, task):
+    predictor = load_predictor(run(prepared, task, pretrained, tmp_path, steps=1, settings={"image_size": 48}))
+    model = predictor.model
+    assert predictor.preprocessor.image_size == model.config.image_size == 48
+    assert len(model.backbone.vision_embeddings.position_embeddings) == 1 + 6 * 6
+    assert len(predictor.predict(requests(prepared, task))) == 3
+
+
+def test_a_size_that_patches_do_not_fill_is_refused(prepared, pretrained, tmp_path):
+    with pytest.raises(UserError, match=r"vqa: finetuning\.image_size 44 is no multiple of patch_size 8; choose a mul"):
+        run(prepared, "vqa", pretrained, tmp_path, settings={"image_size": 44})
+
+
+def test_visual_reasoning_may_let_its_pictures_attend_to_each_other(prepared, pretrained, tmp_path):
+    predictor = load_predictor(run(prepared, "nlvr2", pretrained, tmp_path, steps=1, settings={"head": "bi_attention"}))
+    assert type(predictor.model.head).__name__ == "BiAttentionHead"
+    assert len(predictor.predict(requests(prepared, "nlvr2"))) == 3
+
+
+@pytest.mark.parametrize("task", ["vqa", "retrieval"])
+def test_other_tasks_have_no_choice_of_head(prepared, pretrained, tmp_path, task):
+    with pytest.raises(UserError, match=rf"{task}: finetuning\.head bi_attention is a choice of nlvr2 alone"):
+        run(prepared, task, pretrained, tmp_path, settings={"head": "bi_attention"})
+
+
+def test_the_load_balance_may_be_left_out_of_the_loss(prepared, pretrained, tmp_path):
+    seen = []
+    for weight in (0.0, 0.5):
+        folder = tmp_path / str(weight)
+        folder.mkdir()
+        settings = {"load_balance_weight": weight}
+        run(prepared, "retrieval", pretrained, folder, steps=1, settings=settings, log=lambda m, _: seen.append(m))
+    without, with_it = seen
+    assert without["loss"] == pytest.approx(without["itc"] + without["itm"], rel=1e-3)
+    assert with_it["loss"] == pytest.approx(without["loss"] + 0.5 * with_it["load_balance"], rel=1e-3)
+
+
+def test_no_mask_token_is_left_after_pre_training_with_mask_tokens(prepared, tmp_path):
+    objective = {"mask_tokens_in_encoder": True}
+    pretrained = run_pretraining(prepared, tmp_path, steps=1, objective=objective)
+    (tmp_path / "tuned").mkdir()
+    out = run(prepared, "nlvr2", pretrained, tmp_path / "tuned", steps=1)
+    assert "backbone.vision_embeddings.mask_token" in load_file(pretrained / "model.safetensors")
+    assert "backbone.vision_embeddings.mask_token" not in load_file(out / "model.safetensors")
+    assert len(load_predictor(out).predict(requests(prepared, "nlvr2"))) == 3
 
 
 def test_a_folder_that_is_not_pre_trained_is_refused(prepared, tmp_path):

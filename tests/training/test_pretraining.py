@@ -96,6 +96,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(prepared, tmp_path):
         (ModelConfig(overrides={"hiden_size": 3}), "model: EveConfig has no field hiden_size"),
         (ModelConfig(overrides={"hidden_size": 30}), "model: hidden_size 30 is no multiple"),
         (ModelConfig(overrides={"hidden_size": "wide"}), "model: "),
+        (ModelConfig(overrides={"ffn_types": ["hard", "soft"]}), r"model: ffn_types .* is not 4 times hard, soft or"),
     ],
 )
 def test_an_impossible_model_is_refused(prepared, tmp_path, model, message):
@@ -104,10 +105,28 @@ def test_an_impossible_model_is_refused(prepared, tmp_path, model, message):
         pretrain(prepared, config, model, TOKENIZER, tmp_path, seed=0, scratch=tmp_path / "scratch")
 
 
-def test_the_metrics_that_are_passed_on_are_numbers(prepared, tmp_path):
+def test_the_metrics_that_are_passed_on_are_numbers_with_names_that_mlflow_takes(prepared, tmp_path):
+    from mlflow.utils.validation import _validate_metric_name
+
     seen: list[dict[str, float]] = []
     run_pretraining(prepared, tmp_path, steps=2, log=lambda metrics, step: seen.append(metrics))
     assert len(seen) == 2
+    routers = {"router/1/entropy", "router/1/dead_experts"}
     for metrics in seen:
-        assert {"loss", "mlm", "mim", "load_balance", "learning_rate", "grad_norm"} <= metrics.keys()
+        assert {"loss", "mlm", "mim", "load_balance", "learning_rate", "grad_norm", *routers} <= metrics.keys()
         assert all(math.isfinite(value) for value in metrics.values())
+        for name in metrics:
+            _validate_metric_name(name)
+
+
+def test_the_config_decides_tasks_and_passes(prepared, tmp_path):
+    seen: list[dict[str, float]] = []
+    objective = {"tasks": ["mlm", "mim", "itc", "itm"], "joint_masking": True, "load_balance_weight": 0.5}
+    out = run_pretraining(prepared, tmp_path, steps=1, objective=objective, log=lambda metrics, _: seen.append(metrics))
+    assert {"mlm", "mim", "itc", "itm"} <= seen[0].keys()
+    parts = sum(seen[0][name] for name in ("mlm", "mim", "itc", "itm"))
+    assert seen[0]["loss"] == pytest.approx(parts + 0.5 * seen[0]["load_balance"], rel=1e-3)
+    config = EveForPreTraining.from_pretrained(out).config
+    assert config.pretraining_tasks == ["mlm", "mim", "itc", "itm"]
+    assert config.joint_masking
+    assert not config.mask_tokens_in_encoder

@@ -14,7 +14,7 @@ def pretrain(  # type: ignore[no-untyped-def]
     run: dict,
     pretrained: dsl.Output[dsl.Model],
 ):
-    """Train tokenizer and model by masked signal modelling; an interrupted step goes on from its last checkpoint.
+    """Train tokenizer and model on masked signals; an interrupted step goes on from its last checkpoint.
 
     Args:
         prepared: the data set.

@@ -1,0 +1,50 @@
+"""Which experts the tokens of each modality go to (the paper's Fig. 6)."""
+
+from typing import TYPE_CHECKING
+
+from eve_core.evaluation.figures.canvas import subplots
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+
+    from eve_core.model import EveForPreTraining
+
+_COLORS = {"vision": "#3b5bdb", "text": "#e8590c"}
+
+
+def draw_routing(model: "EveForPreTraining", batch: dict[str, "torch.Tensor"]) -> "Figure | None":
+    """For every soft-router block the experts' loads, of whole pictures with their whole captions.
+
+    Args:
+        model: in evaluation mode.
+        batch: with pixel_values, input_ids and attention_mask; the loads are shares of its tokens.
+
+    Returns:
+        The figure; None when the model has no soft router.
+    """
+    import torch
+
+    blocks = [block for block, kind in enumerate(model.config.ffn_types) if kind == "soft"]
+    if not blocks:
+        return None
+    with torch.inference_mode():
+        routing = model.backbone(batch["pixel_values"], batch["input_ids"], batch["attention_mask"]).routing
+    number = model.config.num_experts
+    figure, axes = subplots(len(blocks), 1, width=max(6.0, 0.3 * number), height=2.4)
+    for axis, block, spread in zip(axes[:, 0], blocks, routing, strict=True):
+        for side, (modality, color) in zip((-0.2, 0.2), _COLORS.items(), strict=True):
+            load = 100 * getattr(spread, f"{modality}_load")
+            axis.bar([expert + side for expert in range(number)], load.tolist(), 0.4, label=modality, color=color)
+        axis.axhline(100 / number, color="#59636e", linewidth=1, linestyle=":")
+        axis.set_title(
+            f"block {block}: entropy {float(spread.entropy):.2f}, dead experts {int(spread.dead_experts)}", fontsize=10
+        )
+        axis.set_xticks(range(number))
+        axis.set_xlim(-0.6, number - 0.4)
+        axis.set_ylabel("% of choices", fontsize=8)
+        axis.tick_params(labelsize=8)
+    axes[0][0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
+    axes[-1][0].set_xlabel("expert", fontsize=8)
+    figure.tight_layout()
+    return figure

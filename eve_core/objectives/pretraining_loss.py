@@ -1,0 +1,80 @@
+"""The pre-training objective: masked signal modelling (paper eq. 8-10), and the tasks that it is compared with."""
+
+from typing import TYPE_CHECKING, Any
+
+from eve_core.objectives.losses import Losses
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from eve_core.model import EveConfig, Routing
+
+
+def pretraining_loss(model: "nn.Module", batch: dict[str, "torch.Tensor"], *, load_balance_weight: float) -> Losses:
+    """The sum of the tasks' losses + `load_balance_weight` x load balance.
+
+    Args:
+        model: EveForPreTraining, or what wraps it.
+        batch: collated `MaskedPairs`.
+        load_balance_weight: alpha of eq. 7.
+
+    Returns:
+        The loss. Parts: those of mlm (cross-entropy over masked tokens), mim (mean squared error over masked patches),
+        itc and itm that are tasks of the model; load_balance before its weight; router/<block>/entropy and
+        router/<block>/dead_experts for every soft-router block, counted from 0.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    output = model(**batch)
+    config: Any = getattr(model, "module", model).config
+    losses = {}
+    if output.token_logits is not None:
+        losses["mlm"] = F.cross_entropy(output.token_logits.float(), batch["input_ids"][batch["token_mask"]])
+    if output.patch_predictions is not None:
+        losses["mim"] = F.mse_loss(output.patch_predictions.float(), patch_targets(batch, config))
+    aligned = {"itc": output.itc_loss, "itm": output.itm_loss}
+    losses |= {name: loss for name, loss in aligned.items() if loss is not None}
+    parts = {name: loss.detach() for name, loss in losses.items()}
+    parts["load_balance"] = output.load_balance_loss.detach()
+    total = torch.stack([*losses.values()]).sum() + load_balance_weight * output.load_balance_loss
+    return Losses(total, parts | _routing_parts(output.routing, config))
+
+
+def patch_targets(batch: dict[str, "torch.Tensor"], config: "EveConfig") -> "torch.Tensor":
+    """What masked image modelling predicts.
+
+    Args:
+        batch: with pixel_values (B, 3, S, S) and masked_patches (B, M).
+        config: of the model; says whether the targets are normalised.
+
+    Returns:
+        (B, M, patch_dim) pixels of the masked patches.
+    """
+    from eve_core.model.decoder import patchify
+
+    patches = patchify(batch["pixel_values"].float(), config.patch_size)
+    targets = patches.gather(1, batch["masked_patches"].unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+    if config.normalize_pixel_targets:
+        mean, deviation = patch_scale(targets)
+        targets = (targets - mean) / deviation
+    return targets
+
+
+def patch_scale(patches: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """(..., patch_dim) -> mean and standard deviation of every patch, (..., 1) each."""
+    import torch
+
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    # A patch of one colour has no deviation to divide by.
+    return mean, (variance + 1e-6).sqrt()
+
+
+def _routing_parts(routing: tuple["Routing", ...], config: "EveConfig") -> dict[str, "torch.Tensor"]:
+    blocks = [block for block, kind in enumerate(config.ffn_types) if kind == "soft"]
+    return {
+        f"router/{block}/{name}": getattr(spread, name)
+        for block, spread in zip(blocks, routing, strict=True)
+        for name in ("entropy", "dead_experts")
+    }

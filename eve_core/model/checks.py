@@ -1,34 +1,33 @@
 """What a model refuses, and the sentences it says so with.
 
-Shapes are always checked. Values are, too, at one synchronisation a call; not while the model is being compiled.
+Shapes are checked at once. What is wrong with values is returned as `Doubt`s, for `refuse` to read all of them at one
+synchronisation with the device; while the model is being compiled nobody reads them.
 """
 
 import torch
 
 from eve_core.model.configuration import EveConfig
 
+Doubt = tuple[torch.Tensor, str]
+"""A scalar that is true when something is wrong, and the sentence for it."""
 
-def check_pictures(pixel_values: torch.Tensor, config: EveConfig) -> None:
-    """Refuse pictures of another shape than (B, C, H, W) with sides that are multiples of the patch size, and NaN.
+
+def check_pictures(pixel_values: torch.Tensor, config: EveConfig) -> list[Doubt]:
+    """Pictures are (B, C, H, W) with sides that are multiples of the patch size, and finite.
 
     Raises:
         ValueError: naming pixel_values, its shape and what is allowed.
     """
     shape, size = tuple(pixel_values.shape), config.patch_size
     wanted = f"(batch, {config.num_channels}, height, width) with sides that are multiples of the patch size {size}"
-    if (
-        len(shape) != 4
-        or shape[1] != config.num_channels
-        or min(shape[2:]) < size
-        or shape[2] % size
-        or shape[3] % size
-    ):
+    fits = len(shape) == 4 and shape[1] == config.num_channels
+    if not fits or any(side < size or side % size for side in shape[2:]):
         raise ValueError(f"pixel_values has shape {shape}; this model takes {wanted}")
-    _refuse(~torch.isfinite(pixel_values).all(), f"pixel_values of shape {shape} holds NaN or infinite values")
+    return [(~torch.isfinite(pixel_values).all(), f"pixel_values of shape {shape} holds NaN or infinite values")]
 
 
-def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, config: EveConfig) -> None:
-    """Refuse texts that are too long, ids beyond the vocabulary, and texts of padding alone.
+def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, config: EveConfig) -> list[Doubt]:
+    """Texts are (B, L), not too long, with ids of the vocabulary and a token at least.
 
     Raises:
         ValueError: naming the argument, its shape and what is allowed.
@@ -37,20 +36,21 @@ def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, co
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"input_ids has shape {shape}; this model takes (batch, length)")
     if shape[1] > config.max_text_length:
-        raise ValueError(
-            f"input_ids has shape {shape}; this model takes at most {config.max_text_length} tokens a text"
-        )
+        raise ValueError(f"input_ids has shape {shape}; this model takes texts of at most {config.max_text_length}")
     beyond = (input_ids < 0) | (input_ids >= config.vocab_size)
-    _refuse(beyond.any(), f"input_ids of shape {shape} holds ids outside the vocabulary, 0 to {config.vocab_size - 1}")
+    allowed = f"0 to {config.vocab_size - 1}"
+    doubts = [(beyond.any(), f"input_ids of shape {shape} holds ids outside the vocabulary, {allowed}")]
     if attention_mask is not None:
         if attention_mask.shape != input_ids.shape:
             raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; give that of input_ids, {shape}")
         empty = ~attention_mask.bool().any(1)
-        _refuse(empty.any(), f"attention_mask of shape {shape} has rows without a token; every text needs at least one")
+        sentence = f"attention_mask of shape {shape} has rows without a token; every text needs at least one"
+        doubts.append((empty.any(), sentence))
+    return doubts
 
 
-def check_patches(name: str, indices: torch.Tensor, batch: int, num_patches: int) -> None:
-    """Refuse patch indices of another shape than (B, M), or outside the picture.
+def check_patches(name: str, indices: torch.Tensor, batch: int, num_patches: int) -> list[Doubt]:
+    """Indices of patches are (B, M) and inside the picture.
 
     Raises:
         ValueError: naming the argument, its shape and what is allowed.
@@ -58,14 +58,13 @@ def check_patches(name: str, indices: torch.Tensor, batch: int, num_patches: int
     shape = tuple(indices.shape)
     if len(shape) != 2 or shape[0] != batch or not 0 < shape[1] <= num_patches:
         raise ValueError(f"{name} has shape {shape}; give ({batch}, 1 to {num_patches})")
-    _refuse(
-        ((indices < 0) | (indices >= num_patches)).any(),
-        f"{name} of shape {shape} holds indices outside the picture's patches, 0 to {num_patches - 1}",
-    )
+    outside = (indices < 0) | (indices >= num_patches)
+    allowed = f"0 to {num_patches - 1}"
+    return [(outside.any(), f"{name} of shape {shape} holds indices outside the picture's patches, {allowed}")]
 
 
-def check_token_mask(token_mask: torch.Tensor, attention_mask: torch.Tensor) -> None:
-    """Refuse a mask that covers nothing of a text, or covers padding.
+def check_token_mask(token_mask: torch.Tensor, attention_mask: torch.Tensor) -> list[Doubt]:
+    """A mask covers something of every text, and no padding.
 
     Raises:
         ValueError: naming the argument, its shape and what is allowed.
@@ -73,12 +72,21 @@ def check_token_mask(token_mask: torch.Tensor, attention_mask: torch.Tensor) -> 
     shape = tuple(token_mask.shape)
     if token_mask.shape != attention_mask.shape:
         raise ValueError(f"token_mask has shape {shape}; give that of attention_mask, {tuple(attention_mask.shape)}")
-    _refuse(
-        (~token_mask.any(1)).any(), f"token_mask of shape {shape} has rows without a masked token; every text needs one"
-    )
-    _refuse((token_mask & ~attention_mask.bool()).any(), f"token_mask of shape {shape} covers padding")
+    bare = ~token_mask.any(1)
+    return [
+        (bare.any(), f"token_mask of shape {shape} has rows without a masked token; every text needs one"),
+        ((token_mask & ~attention_mask.bool()).any(), f"token_mask of shape {shape} covers padding"),
+    ]
 
 
-def _refuse(wrong: torch.Tensor, message: str) -> None:
-    if not torch.compiler.is_compiling() and bool(wrong):
-        raise ValueError(message)
+def refuse(doubts: list[Doubt]) -> None:
+    """Raise the first sentence that is true.
+
+    Raises:
+        ValueError: that sentence.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for wrong, (_, sentence) in zip(torch.stack([doubt for doubt, _ in doubts]).tolist(), doubts, strict=True):
+        if wrong:
+            raise ValueError(sentence)

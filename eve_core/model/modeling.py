@@ -7,7 +7,7 @@ from transformers import initialization as init
 
 from eve_core.model.alignment import Alignment
 from eve_core.model.attention import SelfAttention
-from eve_core.model.checks import check_patches, check_pictures, check_texts
+from eve_core.model.checks import check_patches, check_pictures, check_texts, refuse
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
 from eve_core.model.embeddings import TextEmbeddings, VisionEmbeddings, interpolate_positions
@@ -115,23 +115,12 @@ class EveModel(EvePreTrainedModel):
         Raises:
             ValueError: neither picture nor text, or shapes or values that do not fit the model.
         """
-        if pixel_values is None and input_ids is None:
-            raise ValueError("give pixel_values, input_ids or both")
+        self._check(pixel_values, input_ids, attention_mask, visible_patches, masked_patches)
         spans, real = [], []
         if pixel_values is not None:
-            check_pictures(pixel_values, self.config)
-            grid = pixel_values.shape[-2:].numel() // self.config.patch_size**2
-            for name, indices in (("visible_patches", visible_patches), ("masked_patches", masked_patches)):
-                if indices is not None:
-                    check_patches(name, indices, len(pixel_values), grid)
             spans.append(self.vision_embeddings(pixel_values, visible_patches, masked_patches))
             real.append(torch.ones(spans[0].shape[:2], dtype=torch.bool, device=spans[0].device))
         if input_ids is not None:
-            check_texts(input_ids, attention_mask, self.config)
-            if pixel_values is not None and len(pixel_values) != len(input_ids):
-                raise ValueError(
-                    f"pixel_values has {len(pixel_values)} pictures and input_ids {len(input_ids)} texts; give as many"
-                )
             spans.append(self.text_embeddings(input_ids))
             real.append(torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool())
         num_vision = spans[0].shape[1] if pixel_values is not None else 0
@@ -152,3 +141,28 @@ class EveModel(EvePreTrainedModel):
             load_balance_loss=torch.stack(losses).mean() if losses else hidden.new_zeros(()),
             routing=tuple(routing),
         )
+
+    def _check(
+        self,
+        pixel_values: torch.Tensor | None,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        visible_patches: torch.Tensor | None,
+        masked_patches: torch.Tensor | None,
+    ) -> None:
+        if pixel_values is None and input_ids is None:
+            raise ValueError("give pixel_values, input_ids or both")
+        doubts = []
+        if pixel_values is not None:
+            doubts += check_pictures(pixel_values, self.config)
+            num_patches = pixel_values.shape[-2:].numel() // self.config.patch_size**2
+            for name, indices in (("visible_patches", visible_patches), ("masked_patches", masked_patches)):
+                if indices is not None:
+                    doubts += check_patches(name, indices, len(pixel_values), num_patches)
+        if input_ids is not None:
+            doubts += check_texts(input_ids, attention_mask, self.config)
+        if pixel_values is not None and input_ids is not None and len(pixel_values) != len(input_ids):
+            raise ValueError(
+                f"pixel_values has {len(pixel_values)} pictures and input_ids {len(input_ids)} texts; give as many"
+            )
+        refuse(doubts)

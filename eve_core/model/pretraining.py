@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from eve_core.model.alignment import Alignment, contrastive_loss, pairs_to_match
-from eve_core.model.checks import check_token_mask
+from eve_core.model.checks import check_token_mask, refuse
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
@@ -107,7 +107,7 @@ class EveForPreTraining(EvePreTrainedModel):
             output.patch_predictions = self._predict_patches(passes[-1], pixel_values, visible_patches, masked_patches)
         if "mlm" in tasks:
             assert token_mask is not None
-            check_token_mask(token_mask, attention_mask)
+            refuse(check_token_mask(token_mask, attention_mask))
             if not self.config.joint_masking:
                 passes.append(self.backbone(pixel_values, masked_input_ids, attention_mask))
             output.routing = passes[-1].routing

@@ -10,7 +10,7 @@ from eve_core.model import EveConfig
     [
         ({"image_size": 225}, "image_size 225.*patch_size 16"),
         ({"hidden_size": 770}, "hidden_size 770.*num_attention_heads 12"),
-        ({"decoder_hidden_size": 500}, "decoder_hidden_size 500.*decoder_num_attention_heads 16"),
+        ({"decoder_hidden_size": 500}, "decoder_hidden_size 500.*decoder_num_attention_heads 6"),
         ({"num_soft_router_layers": 13}, "num_soft_router_layers 13.*0 and 12"),
         ({"num_experts_per_token": 33}, "num_experts_per_token 33.*num_experts 32"),
         ({"num_experts_per_token": 0}, "num_experts_per_token 0"),

@@ -130,3 +130,15 @@ def test_the_config_decides_tasks_and_passes(prepared, tmp_path):
     assert config.pretraining_tasks == ["mlm", "mim", "itc", "itm"]
     assert config.joint_masking
     assert not config.mask_tokens_in_encoder
+
+
+def test_bf16_learns_what_float32_learns(prepared, tmp_path):
+    losses = {}
+    for precision in ("float32", "bf16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        out = run_pretraining(prepared, folder, precision=precision, steps=30)
+        log = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+        losses[precision] = sum(line["loss"] for line in log[-10:])
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bf16"] != losses["float32"]

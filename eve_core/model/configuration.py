@@ -193,9 +193,14 @@ class EveConfig(PreTrainedConfig):
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             _require(value in allowed, f"{name} {value!r} is not one of {', '.join(allowed)}")
+        for option in ("official_routing", "second_expert_noise"):
+            _require(
+                not getattr(self, option) or num_experts_per_token == 2,
+                f"{option} knows 2 experts a token only, not num_experts_per_token {num_experts_per_token}",
+            )
         _require(
-            not official_routing or num_experts_per_token == 2,
-            f"official_routing knows 2 experts a token only, not num_experts_per_token {num_experts_per_token}",
+            experts_backend != "loop" or hidden_act == "quick_gelu",
+            f"experts_backend loop knows quick_gelu only, not hidden_act {hidden_act}; choose auto or grouped_mm",
         )
         _require(
             1 <= num_experts_per_token <= num_experts,

@@ -14,6 +14,15 @@ from eve_core.model import EveConfig
         ({"num_soft_router_layers": 13}, "num_soft_router_layers 13.*0 and 12"),
         ({"num_experts_per_token": 33}, "num_experts_per_token 33.*num_experts 32"),
         ({"num_experts_per_token": 0}, "num_experts_per_token 0"),
+        ({"ffn_types": ["hard"] * 11}, "ffn_types .* is not 12 times hard, soft or shared"),
+        ({"ffn_types": ["hard"] * 11 + ["firm"]}, "ffn_types .*firm"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu' is not one of quick_gelu, gelu"),
+        ({"official_routing": True, "num_experts_per_token": 1}, "official_routing knows 2 experts .*, not .* 1"),
+        ({"second_expert_noise": True, "num_experts_per_token": 3}, "second_expert_noise knows 2 experts"),
+        ({"experts_backend": "loop", "hidden_act": "gelu"}, "loop knows quick_gelu only, not hidden_act gelu"),
+        ({"pretraining_tasks": ["mlm", "itm"]}, "itm without itc"),
+        ({"pretraining_tasks": ["mlm"], "joint_masking": True}, "joint_masking needs mlm and mim"),
+        ({"pretraining_tasks": ["mlm"], "mask_tokens_in_encoder": True}, "mask_tokens_in_encoder needs mim"),
     ],
 )
 def test_impossible_sizes_are_refused_by_name_and_value(fields, message):

@@ -38,7 +38,9 @@ def draw_routing(model: "EveForPreTraining", batch: dict[str, "torch.Tensor"]) -
             axis.bar([expert + side for expert in range(number)], load.tolist(), 0.4, label=modality, color=color)
         axis.axhline(100 / number, color="#59636e", linewidth=1, linestyle=":")
         axis.set_title(
-            f"block {block}: entropy {float(spread.entropy):.2f}, dead experts {int(spread.dead_experts)}", fontsize=10
+            f"block {block}: entropy {float(spread.entropy):.2f}, dead experts {int(spread.dead_experts)}",
+            fontsize=10,
+            loc="left",
         )
         axis.set_xticks(range(number))
         axis.set_xlim(-0.6, number - 0.4)

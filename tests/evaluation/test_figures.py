@@ -64,7 +64,7 @@ def batch_of(prepared, preprocessor):
 
 
 def column_titles(figure):
-    return [axis.get_title() for axis in figure.axes if axis.get_title()]
+    return [title for axis in figure.axes for side in ("left", "center") if (title := axis.get_title(side))]
 
 
 PREDICTED, ROUTED = {"predictions.png", "routing.png", "training.png"}, {"routing.png", "training.png"}
@@ -146,7 +146,7 @@ def test_the_bars_are_the_loads_of_unmasked_pairs(network, batch_of):
         assert text == pytest.approx((100 * spread.text_load).tolist(), abs=1e-4)
         assert sum(vision) == pytest.approx(100, abs=1e-3)
         title = f"block {block}: entropy {float(spread.entropy):.2f}, dead experts {int(spread.dead_experts)}"
-        assert axis.get_title() == title
+        assert axis.get_title("left") == title
 
 
 def test_a_training_log_of_any_tasks_becomes_curves(tmp_path):

@@ -29,6 +29,7 @@ def test_real_samples_go_through_and_a_tiny_model_is_refused(real_data: Path, tm
     tree["pretraining"]["optimization"]["steps"] = 10
     for task in tree["tasks"].values():
         task["finetuning"]["optimization"]["steps"] = 4
+    tree["tasks"]["retrieval"]["evaluation"] = {"rerank": 1}
     path = write(tree, tmp_path / "real.yaml")
     environment = {**os.environ, "EVE_REAL_DATA": str(real_data), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Two test processes share two cores; with a thread a core each they would wait for one another. Before torch is imported:
+# Two test processes share two cores; with two threads each they would wait for one another. Read at torch's import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

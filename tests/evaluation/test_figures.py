@@ -17,6 +17,7 @@ from eve_core.evaluation.figures.predictions import draw_predictions
 from eve_core.evaluation.figures.routing import draw_routing
 from eve_core.model import EveConfig, EveForPreTraining
 from eve_core.objectives import MaskedPairs
+from tests.model.conftest import SMALL
 
 TRAINED_ON = [Split(set="flickr8k", splits=["train"])]
 OPTIMIZATION = {"steps": 1, "batch_size": 2, "learning_rate": 0.001}
@@ -32,21 +33,7 @@ def preprocessor(prepared):
 def network(preprocessor):
     def draw(**fields):
         torch.manual_seed(0)
-        sizes = {
-            "vocab_size": len(preprocessor.tokenizer),
-            "image_size": 32,
-            "patch_size": 8,
-            "max_text_length": 24,
-            "hidden_size": 32,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "intermediate_size": 48,
-            "num_soft_router_layers": 2,
-            "num_experts": 4,
-            "decoder_num_layers": 1,
-            "decoder_hidden_size": 16,
-            "decoder_num_attention_heads": 2,
-        }
+        sizes = {**SMALL, "vocab_size": len(preprocessor.tokenizer), "max_text_length": 24}
         return EveForPreTraining(EveConfig(**{**sizes, **fields})).eval()
 
     return draw

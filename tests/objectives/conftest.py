@@ -16,6 +16,7 @@ from eve_core.data.selection import split_rows, texts_of
 from eve_core.data.tokenizer import train_tokenizer
 from eve_core.model import EveConfig, EveForPreTraining
 from eve_core.objectives import MaskedPairs
+from tests.model.conftest import SMALL
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +35,8 @@ def network(preprocessor: Preprocessor) -> Callable[..., EveForPreTraining]:
 
     def draw(**fields: Any) -> EveForPreTraining:
         torch.manual_seed(0)
-        sizes: dict[str, Any] = {
-            "vocab_size": len(preprocessor.tokenizer),
-            "image_size": 32,
-            "patch_size": 8,
-            "max_text_length": 24,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 48,
-            "num_soft_router_layers": 1,
-            "num_experts": 4,
-            "decoder_num_layers": 1,
-            "decoder_hidden_size": 16,
-            "decoder_num_attention_heads": 2,
-        }
+        read = {"vocab_size": len(preprocessor.tokenizer), "max_text_length": 24}
+        sizes: dict[str, Any] = {**SMALL, **read, "num_hidden_layers": 2, "num_soft_router_layers": 1}
         return EveForPreTraining(EveConfig(**{**sizes, **fields})).eval()
 
     return draw

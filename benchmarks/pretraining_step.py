@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from benchmarks.measure import precision
 from eve_core.data.masking import mask_patches, mask_tokens
 from eve_core.model import EveConfig, EveForPreTraining
+from eve_core.objectives import pretraining_loss
 
 MAX_TEXT_LENGTH = 40
 _IMAGE_MASK_RATIO, _TEXT_MASK_RATIO, _LOAD_BALANCE_WEIGHT = 0.75, 0.5, 0.001
@@ -81,22 +81,8 @@ def step(
         keep_gradients: leave the gradients' memory allocated, as accumulation over batches does.
     """
     with precision(dtype, batch["pixel_values"].device):
-        loss = _loss(model, batch)
+        loss = pretraining_loss(model, batch, load_balance_weight=_LOAD_BALANCE_WEIGHT).total
     loss.backward()
     if optimizer is not None:
         optimizer.step()
     model.zero_grad(set_to_none=not keep_gradients)
-
-
-def _loss(model: EveForPreTraining, batch: Batch) -> torch.Tensor:
-    output = model(**batch)
-    loss = _LOAD_BALANCE_WEIGHT * output.load_balance_loss
-    if output.token_logits is not None:
-        loss = loss + F.cross_entropy(output.token_logits.float(), batch["input_ids"][batch["token_mask"]])
-    if output.patch_predictions is not None:
-        # Which pixels are the target is nothing to speed.
-        loss = loss + output.patch_predictions.float().square().mean()
-    for part in (output.itc_loss, output.itm_loss):
-        if part is not None:
-            loss = loss + part
-    return loss

@@ -14,4 +14,4 @@ class Losses:
     total: "torch.Tensor"
     """Scalar with gradient."""
     parts: dict[str, "torch.Tensor"] = field(default_factory=dict)
-    """Scalars by name; they are logged, never minimised."""
+    """Scalars or vectors by name; they are logged, never minimised."""

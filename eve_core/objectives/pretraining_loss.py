@@ -21,8 +21,9 @@ def pretraining_loss(model: "nn.Module", batch: dict[str, "torch.Tensor"], *, lo
 
     Returns:
         The loss. Parts: those of mlm (cross-entropy over masked tokens), mim (mean squared error over masked patches),
-        itc and itm that are tasks of the model; load_balance before its weight; router/<block>/entropy and
-        router/<block>/dead_experts for every soft-router block, counted from 0.
+        itc and itm that are tasks of the model; load_balance before its weight; for every soft-router block, counted
+        from 0, router/<block>/entropy, router/<block>/dead_experts, and router/<block>/vision_load and
+        router/<block>/text_load, (E,) each.
     """
     import torch
     from torch.nn import functional as F
@@ -76,5 +77,5 @@ def _routing_parts(routing: tuple["Routing", ...], config: "EveConfig") -> dict[
     return {
         f"router/{block}/{name}": getattr(spread, name)
         for block, spread in zip(blocks, routing, strict=True)
-        for name in ("entropy", "dead_experts")
+        for name in ("entropy", "dead_experts", "vision_load", "text_load")
     }

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from eve_core.config import OptimizationConfig
 from eve_core.data.collation import Collator
-from eve_core.data.schedule import ShuffledEpochs
+from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
 from eve_core.errors import UserError, explain_os_error
 from eve_core.memory import keep_freed_memory
 from eve_core.objectives import Losses
@@ -38,17 +38,17 @@ def train(
     scratch: Path,
     log: LogMetrics | None = None,
     head_learning_rate_multiplier: float = 1.0,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Train `model` in place for `config.steps` steps.
 
     A run that was interrupted goes on from its newest whole checkpoint in `scratch`.
 
     Args:
         model: what is trained.
-        examples: has `__len__` and `example(index, generator)`.
+        examples: `eve_core.data.examples.Examples`, or what does as they do.
         objective: what is minimised.
         config: optimizer, schedule, precision.
-        seed: of the order, the masks and the dropout.
+        seed: of the order, the augmentation, the masks and the dropout.
         pad_token_id: of the tokenizer.
         description: what the progress bar says.
         scratch: folder for checkpoints to resume from.
@@ -56,7 +56,8 @@ def train(
         head_learning_rate_multiplier: for parameters outside `backbone`.
 
     Returns:
-        The log: step, loss, its parts, learning rate and gradient norm, one entry a few steps.
+        The log: step, loss, its parts, learning rate and gradient norm, one entry a few steps. What an objective
+        reports as a vector (the experts' loads) is a list there, and its largest value goes to `log`, as <name>_max.
 
     Raises:
         UserError: there are no examples, the loss is not finite, or the disk is full.
@@ -64,7 +65,8 @@ def train(
     if len(examples) == 0:
         raise UserError(f"{description}: there is nothing to train on; check the data splits in the config")
     set_seed(seed)
-    schedule = ShuffledEpochs(len(examples), config.steps * config.batch_size, seed, examples.example)
+    buckets = LengthBuckets(examples.count_tokens(), config.batch_size) if config.length_buckets else None
+    schedule = ShuffledEpochs(len(examples), config.steps * config.batch_size, seed, examples.example, buckets)
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         keep_freed_memory()
@@ -114,7 +116,7 @@ def train(
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
-def write_log(history: list[dict[str, float]], folder: Path) -> None:
+def write_log(history: list[dict[str, Any]], folder: Path) -> None:
     """Keep the training log beside the model, one JSON line an entry."""
     (folder / TRAINING_LOG).write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
@@ -148,7 +150,7 @@ class _EveTrainer(Trainer):
         return losses.total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        parts = {name: float(torch.stack(values).mean()) for name, values in self._parts.items() if values}
+        parts = {name: torch.stack(values).mean(0).tolist() for name, values in self._parts.items()}
         self._parts = {}
         super().log({**logs, **parts}, *args, **kwargs)
 
@@ -193,11 +195,16 @@ class _Reporter(TrainerCallback):
         if logs and "loss" in logs:
             self._note = f"loss {logs['loss']:.3f}"
             if self._log is not None:
-                numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
-                self._log(numbers, state.global_step)
+                self._log(_numbers(logs), state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, float]:
+    """What a tracking server can plot: numbers as they are, of a vector its largest value."""
+    numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
+    return numbers | {f"{name}_max": max(value) for name, value in logs.items() if isinstance(value, list)}
 
 
 def _printer() -> type[TrainerCallback]:

@@ -146,3 +146,13 @@ def test_a_training_log_of_any_tasks_becomes_curves(tmp_path):
     with Image.open(training_figure(tmp_path) / "training.png") as picture:
         assert 2.5 * picture.width < wide
         assert 1.5 * picture.height < high  # four panels need a second row
+    assert not (tmp_path / "figures" / "expert_load.png").exists()
+
+
+def test_the_experts_loads_are_pictures_over_the_steps(tmp_path):
+    loads = {f"router/{block}/{side}_load": [0.5, 0.3, 0.2] for block in (1, 2) for side in ("vision", "text")}
+    (tmp_path / "training_log.jsonl").write_text(
+        "\n".join(json.dumps({"step": step, "loss": 2.0, **loads}) for step in (1, 2))
+    )
+    with Image.open(training_figure(tmp_path) / "expert_load.png") as picture:
+        assert min(picture.size) > 300

@@ -49,6 +49,10 @@ def test_it_writes_a_model_that_loads_with_its_tokenizer_and_its_log(pretrained)
     for line in lines:
         total = line["mlm"] + line["mim"] + 0.001 * line["load_balance"]
         assert line["loss"] == pytest.approx(total, rel=1e-3)
+        for modality in ("vision", "text"):
+            load = line[f"router/1/{modality}_load"]
+            assert len(load) == model.config.num_experts
+            assert sum(load) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("step", [4, 8])
@@ -111,7 +115,7 @@ def test_the_metrics_that_are_passed_on_are_numbers_with_names_that_mlflow_takes
     seen: list[dict[str, float]] = []
     run_pretraining(prepared, tmp_path, steps=2, log=lambda metrics, step: seen.append(metrics))
     assert len(seen) == 2
-    routers = {"router/1/entropy", "router/1/dead_experts"}
+    routers = {f"router/1/{name}" for name in ("entropy", "dead_experts", "vision_load_max", "text_load_max")}
     for metrics in seen:
         assert {"loss", "mlm", "mim", "load_balance", "learning_rate", "grad_norm", *routers} <= metrics.keys()
         assert all(math.isfinite(value) for value in metrics.values())

@@ -27,10 +27,11 @@ class Progress:
         description: what is counted ("pre-training").
         total: how many there will be; None when that is not known.
         unit: what one is ("step").
+        shown: False for a caller that wants none.
     """
 
-    def __init__(self, description: str, total: int | None, unit: str = "it") -> None:
-        self._folder = os.environ.get("EVE_PROGRESS")
+    def __init__(self, description: str, total: int | None, unit: str = "it", *, shown: bool = True) -> None:
+        self._folder = os.environ.get("EVE_PROGRESS") if shown else None
         self._state = {
             "step": os.environ.get("EVE_STEP", ""),
             "description": description,
@@ -44,7 +45,7 @@ class Progress:
         if self._folder:
             self._file = Path(self._folder) / f"{os.getpid()}-{time.monotonic_ns()}.bar.json"
             self._write()
-        else:
+        elif shown:
             self._bar = tqdm(total=total, desc=description, unit=unit, file=sys.stderr, mininterval=0.5, leave=True)
 
     def update(self, amount: int = 1, note: str = "") -> None:
@@ -80,11 +81,13 @@ class Progress:
         temporary.replace(self._file)
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
+def track(
+    items: Iterable[Item], description: str, total: int | None = None, unit: str = "it", *, shown: bool = True
+) -> Iterator[Item]:
     """Yield `items` and show how far it is."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    with Progress(description, total, unit) as progress:
+    with Progress(description, total, unit, shown=shown) as progress:
         for item in items:
             yield item
             progress.update()

@@ -10,7 +10,7 @@ from typing import Any
 from eve_core.errors import UserError
 
 MANIFEST_NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Shard:
     path: str
     """Where it is, relative to the prepared folder, with forward slashes."""
     table: str
-    """images, captions, questions or statements."""
+    """images, captions, questions, statements or quarantine."""
     set: str
     """The public set; for pictures their namespace."""
     split: str | None
@@ -38,11 +38,13 @@ class SetSummary:
     """What became of a public set's annotations."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    """Rows kept, by split."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Annotations left out, by reason (missing_picture, unreadable_picture, empty_caption, ...)."""
-    dropped_examples: dict[str, list[str]] = field(default_factory=dict)
-    """Up to five of them by reason: names of pictures, or identifiers of annotations without text."""
+    """Rows that readers see, by split."""
+    quarantined: dict[str, int] = field(default_factory=dict)
+    """Records that they do not see, by reason (missing_picture, unreadable_picture, empty_caption, ...)."""
+    quarantined_examples: dict[str, list[str]] = field(default_factory=dict)
+    """Up to five of them by reason; the shards of the table `quarantine` have all."""
+    notes: list[str] = field(default_factory=list)
+    """Where the number of records differs from the published one."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 import json
 import mmap
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eve_core.data.manifest import MANIFEST_NAME, Manifest, Shard
-from eve_core.data.records import KIND_OF_SET, SCHEMAS
+from eve_core.data.records import KIND_OF_SET, LEAK, SCHEMAS
 from eve_core.data.shards import PICTURE_SIZES, file_sha256
 from eve_core.errors import UserError
 
@@ -27,18 +29,20 @@ class PreparedData:
         images: its pictures by image_id.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, quarantine: Path | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self._quarantine = quarantine
         self.images = ImageStore(path, [shard.path for shard in manifest.shards if shard.table == "images"])
 
     @classmethod
-    def open(cls, path: Path | str, *, verify: bool = False) -> "PreparedData":
+    def open(cls, path: Path | str, *, verify: bool = False, quarantine: Path | str | None = None) -> "PreparedData":
         """Open a prepared folder.
 
         Args:
             path: the folder with `manifest.json`.
             verify: read every shard and compare its sha256, not only its size.
+            quarantine: Parquet file of a validation with further rows that nobody may see: columns set and row_id.
 
         Raises:
             UserError: the manifest is missing, damaged or of another format, or a shard is missing or has changed.
@@ -57,7 +61,7 @@ class PreparedData:
                     f"({file.stat().st_size} bytes, {shard.bytes} expected); fetch the data set again or prepare it "
                     "again"
                 )
-        return cls(path, manifest)
+        return cls(path, manifest, Path(quarantine) if quarantine else None)
 
     @property
     def digest(self) -> str:
@@ -68,7 +72,8 @@ class PreparedData:
         """The rows of one kind of table, in the order in which they were prepared.
 
         Args:
-            kind: captions, questions or statements; "images" gives `image_info`, with `set` as the namespace.
+            kind: captions, questions or statements, without the rows in quarantine; "quarantine" gives those, and
+                "images" gives `image_info`, with `set` as the namespace.
             set: one public set; all sets of that kind when None.
             splits: splits of it; all when None.
 
@@ -85,11 +90,35 @@ class PreparedData:
             what = f"no such split of {set or kind}"
             self._check_known("split", splits, [shard.split for shard in shards if shard.split], what)
             shards = [shard for shard in shards if shard.split in splits]
-        return self._read(kind, shards, _INFO_COLUMNS if kind == "images" else None)
+        if kind in ("images", "quarantine"):
+            return self._read(kind, shards, _INFO_COLUMNS if kind == "images" else None)
+        return pa.concat_tables(
+            [self._without_quarantined(kind, [*of_set]) for _, of_set in groupby(shards, key=lambda shard: shard.set)]
+            or [SCHEMAS[kind].empty_table()]
+        )
 
     def image_info(self) -> pa.Table:
         """The table of pictures without their bytes."""
         return self.table("images")
+
+    def _without_quarantined(self, kind: str, shards: list[Shard]) -> pa.Table:
+        """The rows of one set's shards that readers may see."""
+        rows = self._read(kind, shards, None)
+        hidden = self._hidden_rows(shards[0].set)
+        if len(hidden) == 0:
+            return rows
+        identifier = rows.column(0)
+        return rows.filter(pc.invert(pc.is_in(identifier, hidden.cast(identifier.type))))
+
+    def _hidden_rows(self, set_name: str) -> pa.ChunkedArray:
+        """Identifiers of rows that are in the shards of a set and that nobody may see."""
+        own = [shard for shard in self.manifest.shards if shard.table == "quarantine" and shard.set == set_name]
+        quarantine = self._read("quarantine", own, None)
+        hidden = quarantine.filter(pc.starts_with(quarantine["reason"], LEAK))["row_id"]
+        if self._quarantine is not None:
+            found = pq.read_table(self._quarantine, columns=["set", "row_id"], filters=[("set", "=", set_name)])
+            hidden = pa.chunked_array([*hidden.chunks, *found["row_id"].chunks], pa.string())
+        return hidden
 
     def _check_known(
         self, what: str, wanted: Sequence[str], known: Sequence[str], reason: str, kind: str | None = None

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-Kind = Literal["images", "captions", "questions", "statements"]
+Kind = Literal["images", "captions", "questions", "statements", "quarantine"]
 
 _TEXT, _ID = pa.string(), pa.string()
 
@@ -21,6 +21,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("format", _TEXT, nullable=False),  # Pillow's names: "JPEG", "PNG"
             pa.field("mode", _TEXT, nullable=False),  # Pillow's names: "RGB", "L"
             pa.field("sha256", _TEXT, nullable=False),
+            pa.field("phash", pa.binary(32), nullable=False),  # perceptual hash, equal or close for copies of a picture
+            pa.field("coco_id", pa.int64()),  # COCO's number of the photograph, where the set says it
             pa.field("bytes", pa.large_binary(), nullable=False),
         ]
     ),
@@ -54,13 +56,33 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("split", _TEXT, nullable=False),
         ]
     ),
+    # One row an annotation that no reader of the set gets to see, with the reason.
+    "quarantine": pa.schema(
+        [
+            pa.field("row_id", _TEXT, nullable=False),  # caption_id, question_id or statement_id, or a place in a file
+            pa.field("split", _TEXT),  # null when unknown
+            pa.field("reason", _TEXT, nullable=False),  # "missing_picture", "empty_caption", "leaks_into_vqa_v2_val"
+            pa.field("detail", _TEXT, nullable=False),
+        ]
+    ),
 }
+
+LEAK = "leaks_into_"
+"""How the reasons of training rows begin that show a picture, or say a sentence, that a model is scored on.
+
+Their rows are in the shards, since which of them leak depends on the other sets; `PreparedData` leaves them out.
+"""
 
 KIND_OF_SET: dict[str, Kind] = {
     "coco_captions": "captions",
+    "visual_genome": "captions",
+    "sbu": "captions",
+    "cc3m": "captions",
+    "cc12m": "captions",
     "flickr8k": "captions",
     "flickr30k": "captions",
     "vqa_v2": "questions",
+    "visual_genome_qa": "questions",
     "nlvr2": "statements",
 }
 """Which table a public set fills."""
@@ -68,11 +90,16 @@ KIND_OF_SET: dict[str, Kind] = {
 NAMESPACE_OF_SET = {
     "coco_captions": "coco",
     "vqa_v2": "coco",
+    "visual_genome": "visual_genome",
+    "visual_genome_qa": "visual_genome",
+    "sbu": "sbu",
+    "cc3m": "cc3m",
+    "cc12m": "cc12m",
     "nlvr2": "nlvr2",
     "flickr8k": "flickr8k",
     "flickr30k": "flickr30k",
 }
-"""Which folder of pictures a public set refers to; COCO's pictures are shared."""
+"""Which folder of pictures a public set refers to; COCO's and Visual Genome's are shared."""
 
 TEXT_COLUMN: dict[str, str] = {"captions": "caption", "questions": "question", "statements": "statement"}
 """The column of a table that must not be empty."""

@@ -11,7 +11,7 @@ from eve_core.errors import UserError
 
 
 @contextmanager
-def staged_folder(out: Path, marker: str) -> Iterator[Path]:
+def staged_folder(out: Path, marker: str, *, resume: str | None = None, progress: str = ".progress") -> Iterator[Path]:
     """Yield an empty folder beside `out`; on leaving, it takes the place of `out`.
 
     When the body raises, the new folder is removed and `out` stays as it was. A killed process leaves the hidden folder
@@ -20,6 +20,10 @@ def staged_folder(out: Path, marker: str) -> Iterator[Path]:
     Args:
         out: the folder to make or replace.
         marker: a file that an existing `out` must hold, unless it is empty: what proves that it may be replaced.
+        resume: what the work is made from; unfinished work from the same is yielded as it is, and is kept when the body
+            raises after it wrote a journal.
+        progress: folder in the yielded one for what helps to resume, such as files <name>.journal; it exists when
+            `resume` is given, and the body removes it.
 
     Raises:
         UserError: `out` is a file or someone else's folder, or another process is making it right now.
@@ -42,17 +46,28 @@ def staged_folder(out: Path, marker: str) -> Iterator[Path]:
         if old.exists() and not out.exists():  # a process was killed between the two renames below
             os.rename(old, out)
         try:
-            _empty(new)
+            _keep_or_empty(new, resume, progress)
             yield new
             if out.exists():
                 os.rename(out, old)
             os.rename(new, out)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            if not any(journal.stat().st_size for journal in (new / progress).glob("*.journal")):
+                shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def _keep_or_empty(folder: Path, resume: str | None, progress: str) -> None:
+    note = folder / progress / "made_from"
+    if resume is not None and note.is_file() and note.read_text() == resume:
+        return
+    _empty(folder)
+    if resume is not None:
+        note.parent.mkdir()
+        note.write_text(resume)
 
 
 def _empty(folder: Path) -> None:

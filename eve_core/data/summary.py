@@ -10,21 +10,22 @@ if TYPE_CHECKING:
 
 
 def summary(manifest: Manifest) -> "Group":
-    """Sets with their rows by split and what was left out, pictures with their sizes, and the digest."""
+    """Sets with their rows by split and what is in quarantine, pictures with their sizes, and the digest."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
-    sets = Table("set", "table", "pictures", "rows", "left out")
+    sets = Table("set", "table", "pictures", "rows", "in quarantine")
     sets.columns[-1].overflow = "fold"
     for name, numbers in manifest.sets.items():
         rows = "\n".join(f"{split} {count:,}" for split, count in numbers.counts.items())
-        dropped = [
+        quarantined = [
             f"{count:,} {reason.replace('_', ' ')} such as\n"
-            + "\n".join(f"  {example}" for example in numbers.dropped_examples.get(reason, []))
-            for reason, count in numbers.dropped.items()
+            + "\n".join(f"  {example}" for example in numbers.quarantined_examples.get(reason, []))
+            for reason, count in numbers.quarantined.items()
         ]
-        sets.add_row(name, KIND_OF_SET[name], NAMESPACE_OF_SET[name], rows, escape("\n".join(dropped)) or "nothing")
+        apart = escape("\n".join(quarantined + numbers.notes)) or "nothing"
+        sets.add_row(name, KIND_OF_SET[name], NAMESPACE_OF_SET[name], rows, apart)
     pictures = Table("pictures", "count", "MB", "shards")
     for namespace in sorted({shard.set for shard in manifest.shards if shard.table == "images"}):
         shards = [shard for shard in manifest.shards if shard.table == "images" and shard.set == namespace]

@@ -89,7 +89,7 @@ def _rewrite(change: Callable[[dict], object]) -> Callable[[Path], object]:  # t
         (lambda folder: (folder / "manifest.json").unlink(), "holds no prepared data"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "is damaged"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "is damaged"),
-        (_rewrite(lambda tree: tree.update(format=2)), "has format 2"),
+        (_rewrite(lambda tree: tree.update(format=1)), "has format 1"),
         (_rewrite(lambda tree: tree.pop("shards")), "is damaged"),
         (_rewrite(lambda tree: tree["shards"].pop()), "changed after it was written"),
         (lambda folder: (folder / "nlvr2/dev-00000.parquet").unlink(), r"dev-00000.parquet .* is missing"),

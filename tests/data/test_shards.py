@@ -14,6 +14,7 @@ from eve_core.data.shards import ShardWriter
 def picture(number: int, size: int) -> dict[str, Any]:
     data = bytes([number % 256]) * size
     columns = {"file_name": "x.jpg", "width": 1, "height": 1, "format": "JPEG", "mode": "RGB", "sha256": "0"}
+    columns |= {"phash": bytes(32), "coco_id": number}
     return {"image_id": f"coco/{number}", "bytes": data, **columns}
 
 

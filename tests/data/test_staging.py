@@ -38,6 +38,28 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out/marker").read_text() == "old"
 
 
+def test_work_with_a_journal_is_kept_and_goes_on_only_from_the_same(tmp_path: Path) -> None:
+    def attempt(resume: str, journal: str) -> list[str]:
+        found = []
+
+        def work() -> None:
+            with staged_folder(tmp_path / "out", "marker", resume=resume) as folder:
+                found.extend(sorted(path.name for path in folder.iterdir()))
+                (folder / "part").touch()
+                (folder / ".progress" / "x.journal").write_text(journal)
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            work()
+        return found
+
+    assert attempt("a", "") == [".progress"]
+    assert list(tmp_path.iterdir()) == []
+    assert attempt("a", "done") == [".progress"]
+    assert attempt("a", "done") == [".progress", "part"]
+    assert attempt("b", "done") == [".progress"]
+
+
 def test_a_file_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):

@@ -1,13 +1,14 @@
-"""What every source yields: a row of a table, with the pictures that it needs and where they may lie."""
+"""What every source yields: a row of a table with the pictures that it needs, or why a record became no row."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eve_core.data.locations import Location
 from eve_core.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PictureFile:
     """A picture that an annotation refers to."""
 
@@ -15,11 +16,13 @@ class PictureFile:
     """Its identifier in the prepared data, "coco/391895"."""
     name: str
     """Its file name in the public set."""
-    candidates: tuple[Path, ...]
-    """Where the file may be, most likely first."""
+    candidates: tuple[Location, ...]
+    """Where its bytes may be, most likely first."""
+    coco_id: int | None = None
+    """COCO's number of the same photograph, where the set says it: COCO, VQA and Visual Genome share pictures."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """One annotation of a public set."""
 
@@ -27,6 +30,20 @@ class Annotation:
     """A value for every column of its table."""
     pictures: tuple[PictureFile, ...]
     """The pictures it needs: one, or two for NLVR2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that is no annotation."""
+
+    row_id: str
+    """Its identifier, or its place in the file where it has none."""
+    reason: str
+    """One of a few words, such as duplicate_id, bad_record, wrong_label."""
+    detail: str
+    """What is wrong with it and where it stands."""
+    split: str | None = None
+    """Its split, where that is known."""
 
 
 def pictures_folder(folder: Path, set_name: str) -> Path:
@@ -38,14 +55,3 @@ def pictures_folder(folder: Path, set_name: str) -> Path:
     if not folder.is_dir():
         raise UserError(f"the folder of pictures {folder} of {set_name} does not exist; check the path to its images")
     return folder
-
-
-def claim(key: object, taken: set[Any], where: str, what: str) -> None:
-    """Note that `key` occurs.
-
-    Raises:
-        UserError: it occurred before.
-    """
-    if key in taken:
-        raise UserError(f"{where}: {what} {key} occurs twice; remove one, or the file that repeats it")
-    taken.add(key)

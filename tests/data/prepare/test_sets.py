@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,11 +14,24 @@ import pytest
 from PIL import Image
 
 from eve_core.config import CocoCaptionsSource, FlickrSource, Nlvr2Source, SourceConfig, SyntheticWorldConfig
-from eve_core.data.prepare import prepare_all, prepare_set
+from eve_core.data.prepare import prepare_all, prepare_set, sets
 from eve_core.data.prepared import PreparedData
+from eve_core.data.shards import ShardWriter
 from eve_core.data.sources.layout import find_source
 from eve_core.errors import UserError
 from tests.conftest import world_config
+
+
+@pytest.fixture(autouse=True)
+def any_number_is_whole(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Tiny sets count as whole ones."""
+    if "published_counts" not in request.fixturenames:
+        monkeypatch.setattr(sets, "unexpected_counts", lambda name, counts: [])
+
+
+@pytest.fixture
+def published_counts() -> None:
+    """The published numbers count."""
 
 
 def jpeg(color: str = "red", size: tuple[int, int] = (20, 10), **options: object) -> bytes:
@@ -43,8 +57,8 @@ def flickr(
     return FlickrSource(set="flickr8k", annotations=path, images=folder / "images")
 
 
-def quiet(source: SourceConfig, out: Path, allow_partial: bool = True) -> PreparedData:
-    prepare_set(source, out, allow_partial=allow_partial, progress=False)
+def quiet(source: SourceConfig, out: Path, allow_partial: bool = True, near_duplicates: bool = False) -> PreparedData:
+    prepare_set(source, out, allow_partial=allow_partial, near_duplicates=near_duplicates, progress=False)
     return PreparedData.open(out, verify=True)
 
 
@@ -94,9 +108,14 @@ def test_missing_pictures_are_counted_or_refused(tmp_path: Path) -> None:
     data = quiet(source, tmp_path / "out")
     summary = data.manifest.sets["flickr8k"]
     assert summary.counts == {"train": 2}
-    assert summary.dropped == {"missing_picture": 2}
-    assert summary.dropped_examples == {"missing_picture": ["gone.jpg"]}
-    with pytest.raises(UserError, match=r"missing picture: gone.jpg .*--partial"):
+    assert summary.quarantined == {"missing_picture": 2}
+    assert summary.quarantined_examples == {"missing_picture": ["gone.jpg"]}
+    assert data.table("quarantine").to_pylist() == [
+        {"row_id": str(number), "split": "train", "reason": "missing_picture", "detail": "gone.jpg"}
+        for number in (10, 11)
+    ]
+    assert data.table("captions")["caption_id"].to_pylist() == ["0", "1"]
+    with pytest.raises(UserError, match=r"missing picture: gone.jpg; .*--allow-partial"):
         quiet(source, tmp_path / "strict", allow_partial=False)
     assert not (tmp_path / "strict").exists()
 
@@ -114,7 +133,7 @@ def test_missing_pictures_are_counted_or_refused(tmp_path: Path) -> None:
 def test_unreadable_pictures_are_counted_or_refused(tmp_path: Path, broken: bytes, reason: str) -> None:
     source = flickr(tmp_path, {"bad.jpg": broken, "good.jpg": jpeg()})
     data = quiet(source, tmp_path / "out")
-    assert data.manifest.sets["flickr8k"].dropped == {"unreadable_picture": 2}
+    assert data.manifest.sets["flickr8k"].quarantined == {"unreadable_picture": 2}
     assert list(data.images) == ["flickr8k/good"]
     with pytest.raises(UserError, match=rf"unreadable picture: bad.jpg \(.*{reason}"):
         quiet(source, tmp_path / "strict", allow_partial=False)
@@ -125,10 +144,10 @@ def test_a_decompression_bomb_is_unreadable(tmp_path: Path) -> None:
     frame = bomb.index(b"\xff\xc0")
     bomb[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"  # 65,535 x 65,535 pixels
     source = flickr(tmp_path, {"bomb.jpg": bytes(bomb), "good.jpg": jpeg()})
-    assert quiet(source, tmp_path / "out").manifest.sets["flickr8k"].dropped == {"unreadable_picture": 2}
+    assert quiet(source, tmp_path / "out").manifest.sets["flickr8k"].quarantined == {"unreadable_picture": 2}
 
 
-def test_a_pair_with_one_bad_picture_stores_neither(tmp_path: Path) -> None:
+def test_a_pair_with_one_bad_picture_is_no_row(tmp_path: Path) -> None:
     for name, data in {
         "dev-1-0-img0": jpeg(),
         "dev-1-0-img1": b"",
@@ -139,15 +158,16 @@ def test_a_pair_with_one_bad_picture_stores_neither(tmp_path: Path) -> None:
     lines = [{"identifier": f"dev-{n}-0-0", "sentence": "two dogs", "label": "True"} for n in (1, 2)]
     (tmp_path / "dev.json").write_text("\n".join(json.dumps(line) for line in lines))
     data = quiet(Nlvr2Source(statements=[tmp_path / "dev.json"], images=tmp_path), tmp_path / "out")
-    assert sorted(data.images) == ["nlvr2/dev-2-0-img0", "nlvr2/dev-2-0-img1"]
+    assert data.table("statements")["statement_id"].to_pylist() == ["dev-2-0-0"]
+    assert "nlvr2/dev-1-0-img1" not in data.images
 
 
 def test_captions_without_words_are_counted_or_refused(tmp_path: Path) -> None:
     source = flickr(tmp_path, {"a.jpg": jpeg()}, {"a.jpg": ["a dog", "", " \n"]})
     summary = quiet(source, tmp_path / "out").manifest.sets["flickr8k"]
-    assert summary.dropped == {"empty_caption": 2}
-    assert summary.dropped_examples == {"empty_caption": ["1", "2"]}
-    with pytest.raises(UserError, match="empty caption: 1 "):
+    assert summary.quarantined == {"empty_caption": 2}
+    assert summary.quarantined_examples == {"empty_caption": ["caption 1 has no words", "caption 2 has no words"]}
+    with pytest.raises(UserError, match="2 empty caption: caption 1 has no words"):
         quiet(source, tmp_path / "strict", allow_partial=False)
 
 
@@ -174,26 +194,90 @@ def test_a_failing_set_leaves_the_folder_as_it_was(world: Path, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "out"]
 
 
-def test_a_killed_preparation_is_not_taken_for_whole(tmp_path: Path) -> None:
-    large = jpeg(size=(1000, 1000))
-    source = flickr(tmp_path, {f"{n}.jpg": large for n in range(120)})
+def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
+    noise = random.Random(0)
+    pictures = {}
+    for number in range(120):
+        file = io.BytesIO()
+        Image.frombytes("RGB", (200, 200), noise.randbytes(120_000)).save(file, "PNG")
+        pictures[f"{number}.png"] = None if number == 5 else b"" if number == 9 else file.getvalue()
+    source = flickr(tmp_path, pictures)
     code = (
         "import sys; from pathlib import Path; from eve_core.config import FlickrSource;"
-        "from eve_core.data.prepare import prepare_set;"
+        "from eve_core.data.prepare import prepare_set; from eve_core.data.shards import ShardWriter;"
+        "ShardWriter.__init__.__kwdefaults__['max_bytes'] = 1_000_000;"
         f"prepare_set(FlickrSource(set='flickr8k', annotations=Path({str(source.annotations)!r}), "
-        f"images=Path({str(source.images)!r})), Path({str(tmp_path / 'out')!r}), allow_partial=True, progress=False)"
+        f"images=Path({str(source.images)!r})), Path(sys.argv[1]), allow_partial=True, progress=False)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    unfinished = tmp_path / ".out.preparing"
-    while not unfinished.exists() and process.poll() is None:
-        time.sleep(0.01)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "whole")], check=True)
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")])
+    journal = tmp_path / ".out.preparing" / ".progress" / "flickr8k.journal"
+    while not (journal.exists() and journal.stat().st_size) and process.poll() is None:
+        time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert unfinished.exists()
+    first = next((tmp_path / ".out.preparing" / "images").rglob("00000.parquet")).stat()
     with pytest.raises(UserError, match="holds no prepared data"):
         PreparedData.open(tmp_path / "out")
-    assert quiet(source, tmp_path / "out").manifest.sets["flickr8k"].counts == {"train": 240}
-    assert not unfinished.exists()
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=True)
+    assert everything(tmp_path / "out") == everything(tmp_path / "whole")
+    assert next((tmp_path / "out" / "images").rglob("00000.parquet")).stat().st_mtime_ns == first.st_mtime_ns
+    assert not (tmp_path / ".out.preparing").exists()
+
+
+def test_unfinished_work_from_other_files_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "max_bytes", 2_000)  # type: ignore[misc]
+    pictures: dict[str, bytes | None] = {f"{n}.jpg": jpeg() for n in range(20)}
+    source = flickr(tmp_path, {**pictures, "bad.jpg": b""})
+    with pytest.raises(UserError, match=r"bad.jpg"):
+        quiet(source, tmp_path / "out", allow_partial=False)
+    assert (tmp_path / ".out.preparing" / ".progress" / "flickr8k.journal").stat().st_size
+    content = source.annotations.read_text()
+    source.annotations.write_text(content.replace("a dog", "a cat"))
+    data = quiet(source, tmp_path / "out")
+    assert set(data.table("captions")["caption"].to_pylist()) == {"a cat", "a brown dog"}
+
+
+@pytest.mark.usefixtures("published_counts")
+def test_a_part_of_a_set_has_to_be_allowed(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"a.jpg": jpeg()})
+    with pytest.raises(UserError, match=r"flickr8k is not whole: .*2 of 30,000.*--allow-partial"):
+        quiet(source, tmp_path / "out", allow_partial=False)
+    assert any("2 of 30,000" in note for note in quiet(source, tmp_path / "out").manifest.sets["flickr8k"].notes)
+
+
+def test_training_rows_that_show_a_test_picture_are_set_apart_and_come_back_with_it(tmp_path: Path) -> None:
+    noise = random.Random(1)
+
+    def photograph() -> bytes:
+        file = io.BytesIO()
+        Image.frombytes("RGB", (9, 9), noise.randbytes(243)).resize((300, 300), 3).save(file, "JPEG", quality=90)
+        return file.getvalue()
+
+    shared, own, tested = photograph(), photograph(), photograph()
+    smaller = io.BytesIO()
+    Image.open(io.BytesIO(shared)).resize((150, 150)).save(smaller, "JPEG", quality=60)
+    train = flickr(tmp_path / "train", {"own.jpg": own, "shared.jpg": smaller.getvalue()})
+    test = flickr(tmp_path / "test", {"copy.jpg": shared, "tested.jpg": tested})
+    content = test.annotations.read_text().replace('"train"', '"test"')
+    test.annotations.write_text(content)
+    test = FlickrSource(set="flickr30k", annotations=test.annotations, images=test.images)
+
+    before = quiet(train, tmp_path / "out", near_duplicates=True)
+    both = quiet(test, tmp_path / "out", near_duplicates=True)
+    assert len(before.table("captions")) == 4
+    assert both.table("captions", set="flickr8k")["image_id"].to_pylist() == ["flickr8k/own"] * 2
+    summary = both.manifest.sets["flickr8k"]
+    assert summary.counts == {"train": 2}
+    assert summary.quarantined == {"leaks_into_flickr30k_test": 2}
+    assert all("flickr30k/copy" in row["detail"] for row in both.table("quarantine").to_pylist())
+    # In the other order it is the same, and without the test set the rows are back.
+    quiet(test, tmp_path / "other", near_duplicates=True)
+    assert quiet(train, tmp_path / "other", near_duplicates=True).digest == both.digest
+    (tmp_path / "test2").mkdir()
+    nobody = flickr(tmp_path / "nobody", {"another.jpg": photograph()})
+    alone = quiet(FlickrSource(set="flickr30k", annotations=nobody.annotations, images=nobody.images), tmp_path / "out")
+    assert len(alone.table("captions", set="flickr8k")) == 4
 
 
 def test_a_file_that_cannot_grow_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
@@ -246,7 +330,7 @@ def test_real_samples_have_the_known_counts(real_data: Path, tmp_path: Path) -> 
     assert sets["vqa_v2"].counts == {"train": 170, "val": 13}
     assert sets["flickr8k"].counts == {"train": 753 * 5, "val": 113 * 5}
     assert sets["nlvr2"].counts == {"dev": 8}
-    assert sets["nlvr2"].dropped == {"missing_picture": 6974}
+    assert sets["nlvr2"].quarantined == {"missing_picture": 6974}
     modes = data.image_info()["mode"].to_pylist()
     assert modes.count("L") == 3
     for image_id, width in zip(*(data.image_info()[name].to_pylist() for name in ("image_id", "width")), strict=True):

@@ -8,6 +8,7 @@ from eve_core.cli.data import data_app
 from eve_core.cli.model import convert_official
 from eve_core.cli.pipeline import check, compile_command, retrain, run
 from eve_core.cli.registry import champion_app, promote
+from eve_core.cli.vocabulary import answers, tokenizer
 
 app = typer.Typer(
     help="EVE: pre-train, fine-tune, gate and promote a vision-language model.",
@@ -19,6 +20,8 @@ app.command()(run)
 app.command()(retrain)
 app.command()(check)
 app.command(name="compile")(compile_command)
+data_app.command()(answers)
+data_app.command()(tokenizer)
 app.add_typer(data_app, name="data")
 app.add_typer(champion_app, name="champion")
 app.command()(promote)

@@ -18,7 +18,11 @@ def convert_official(
         int | None, typer.Option(help="Interpolate the patch positions to pictures of this side in pixels.")
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option(help="For vqa, a JSON list of the answers, in the order of the head's rows.")
+        Path | None, typer.Option(help="For vqa, a file of the answers (.json, .txt), in the order of the head's rows.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Its tokenizer.json, vocab.txt, vocab.json with merges.txt, or a folder with one of these."),
     ] = None,
     official_routing: Annotated[
         bool, typer.Option("--official-routing", help="Drop tokens over the experts' capacity, as the official code.")
@@ -30,7 +34,8 @@ def convert_official(
     """Convert an official EVE checkpoint; every key and every shape is checked."""
     from eve_core.data.staging import staged_folder
     from eve_core.errors import UserError
-    from eve_core.model.official import convert, read_checkpoint
+    from eve_core.model.official import convert, preprocessor_for, read_checkpoint
+    from eve_core.tasks.answers import read_answers
 
     if capacity_factor is not None and not official_routing:
         raise typer.BadParameter("--capacity-factor is of --official-routing; give both")
@@ -38,34 +43,41 @@ def convert_official(
         raise UserError(f"the output {out} is not an empty folder; choose another one")
     conversion = convert(
         read_checkpoint(checkpoint),
-        _read(config, dict, "the official config"),
+        _read_config(config),
         task,
         image_size=image_size,
-        answers=None if answers is None else _read(answers, list, "the answer list"),
+        answers=None if answers is None else read_answers(answers),
         official_routing=official_routing,
         capacity_factor=1.0 if capacity_factor is None else capacity_factor,
     )
-    with staged_folder(out, "config.json") as folder:
-        conversion.model.save_pretrained(folder)
     model = conversion.model
+    preprocessor = None if tokenizer is None else preprocessor_for(model.config, tokenizer)
+    with staged_folder(out, "config.json") as folder:
+        model.save_pretrained(folder)
+        if preprocessor is not None:
+            preprocessor.save(folder)
     typer.echo(f"wrote {out}: {type(model).__name__}, {model.num_parameters():,} parameters")
     typer.echo(_sizes(model.config))
     typer.echo(f"ignored keys: {', '.join(conversion.ignored) or 'none'}")
-    typer.echo("There is no tokenizer in it: the official one is not public. Save one with its vocabulary beside it.")
+    if preprocessor is None:
+        typer.echo("There is no tokenizer in it, without which it cannot read texts; give --tokenizer PATH.")
+    else:
+        ids = len(preprocessor.tokenizer)
+        typer.echo(f"tokenizer of {ids:,} ids for {model.config.vocab_size:,} rows of word embeddings")
 
 
-def _read(path: Path, kind: type, what: str) -> Any:
+def _read_config(path: Path) -> Any:
     import json
 
     from eve_core.errors import UserError, existing_file
 
-    text = existing_file(path, what).read_bytes()
+    text = existing_file(path, "the official config").read_bytes()
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{what} {path} is not valid JSON ({error}); copy it again from where it came") from None
-    if not isinstance(value, kind):
-        raise UserError(f"{what} {path} holds no JSON {'object' if kind is dict else 'list'}; give the right file")
+        raise UserError(f"the official config {path} is not valid JSON ({error}); copy it again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"the official config {path} holds no JSON object; give the right file")
     return value
 
 

@@ -10,7 +10,10 @@ from eve_core.config.data import (
     SyntheticWorldConfig,
     TaskDataConfig,
     ValidationConfig,
+    VisualGenomeQaSource,
+    VisualGenomeSource,
     VqaV2Source,
+    WebCaptionsSource,
 )
 from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
 from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
@@ -46,6 +49,9 @@ __all__ = [
     "TaskName",
     "TokenizerConfig",
     "ValidationConfig",
+    "VisualGenomeQaSource",
+    "VisualGenomeSource",
     "VqaV2Source",
+    "WebCaptionsSource",
     "load_config",
 ]

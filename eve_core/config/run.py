@@ -89,10 +89,12 @@ class RunConfig(Section):
     """Tracking and model registry."""
 
     @model_validator(mode="after")
-    def _heads_belong_to_their_task(self) -> "RunConfig":
+    def _settings_belong_to_their_task(self) -> "RunConfig":
         for name, task in self.tasks.items():
             if task.finetuning.head != "plain" and name != "nlvr2":
                 raise ValueError(f"tasks.{name}.finetuning.head is for nlvr2 alone; remove it")
+            if task.finetuning.answers is not None and name != "vqa":
+                raise ValueError(f"tasks.{name}.finetuning.answers is for vqa alone; remove it")
         return self
 
 

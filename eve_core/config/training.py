@@ -1,5 +1,6 @@
 """How a run trains: the model's size, the tokenizer, pre-training and the fine-tuning of a task."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from eve_core.config.section import Section
 
 TaskName = Literal["vqa", "nlvr2", "retrieval"]
 PretrainingTask = Literal["mlm", "mim", "itc", "itm"]
+SpecialToken = Literal["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"]
 
 # Fields of EveConfig that other sections decide.
 _DECIDED_ELSEWHERE = {
@@ -38,14 +40,33 @@ class ModelConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """The byte-level BPE tokenizer, trained in the pre-training step."""
+    """The tokenizer: trained in the pre-training step, or imported from files."""
 
+    path: Path | None = None
+    """An existing vocabulary to import instead: a tokenizer.json, a vocab.txt (WordPiece), a vocab.json with its
+    merges.txt beside it, or a folder that holds one of these."""
+    special_tokens: dict[SpecialToken, str] = {}
+    """Special tokens of the imported vocabulary, where its files do not say them; a new one is added at its end."""
+    kind: Literal["bpe", "wordpiece"] = "bpe"
+    """Byte-level BPE, to which no text is unknown, or WordPiece."""
     data: list[Split] = []
     """What it learns from besides the pre-training captions: captions, questions and statements of training splits."""
     vocab_size: int = Field(default=2000, ge=300)
     """Entries at most; the paper's recipe has 64,000."""
     min_frequency: int = Field(default=2, ge=1)
     """Pairs that occur less often are not merged."""
+    lowercase: bool = True
+    """Whether a trained tokenizer takes capitals for small letters."""
+
+    @model_validator(mode="after")
+    def _trained_or_imported(self) -> Self:
+        training = ("kind", "data", "vocab_size", "min_frequency", "lowercase")
+        given = [name for name in training if getattr(self, name) != type(self).model_fields[name].default]
+        if self.path is not None and given:
+            raise ValueError(f"{', '.join(given)} tells how to train one, but path names one to import; remove either")
+        if self.path is None and self.special_tokens:
+            raise ValueError("special_tokens are those of an imported vocabulary; set path, or remove them")
+        return self
 
 
 class OptimizationConfig(Section):
@@ -73,6 +94,34 @@ class OptimizationConfig(Section):
     """A checkpoint to resume from is written every so many steps; the newest two are kept."""
     workers: int = Field(default=0, ge=0)
     """Data loading processes."""
+    length_buckets: bool = False
+    """Make up batches of examples whose texts are about equally long, so that little is padding."""
+
+
+class AugmentationConfig(Section):
+    """What happens to a training picture. The defaults are the paper's pre-training and common to all its tasks."""
+
+    crop_scale: tuple[float, float] = (0.5, 1.0)
+    """A random part of the picture, least and most of its area, becomes the model's square."""
+    flip: bool = True
+    """Mirror every other picture, except where its text speaks of left or right."""
+    rand_augment: tuple[int, float] | None = None
+    """Operations a picture, and their strength out of 10: [2, 7] in the official fine-tuning for VQA and NLVR2."""
+    color_jitter: float = Field(default=0.0, ge=0, le=1)
+    """Share by which brightness, contrast and saturation may change: 0.4 in that for retrieval."""
+
+    @model_validator(mode="after")
+    def _within_range(self) -> Self:
+        least, most = self.crop_scale
+        if not 0 < least <= most <= 1:
+            raise ValueError(
+                f"crop_scale is [{least}, {most}]; give two rising shares of the area, above 0 and up to 1"
+            )
+        if self.rand_augment is not None:
+            operations, strength = self.rand_augment
+            if operations < 1 or not 0 <= strength <= 10:
+                raise ValueError(f"rand_augment is [{operations}, {strength}]; give 1 or more, and 0 to 10")
+        return self
 
 
 class PretrainingConfig(Section):
@@ -94,6 +143,8 @@ class PretrainingConfig(Section):
     """Share of the text tokens that is masked and predicted."""
     load_balance_weight: float = Field(default=0.001, ge=0)
     """Alpha of eq. 7: what the load balance of the soft routers weighs in the loss."""
+    augmentation: AugmentationConfig | None = AugmentationConfig()
+    """Random changes of the pictures; null takes them whole, as in evaluation."""
 
     @model_validator(mode="after")
     def _tasks_go_together(self) -> Self:
@@ -122,5 +173,15 @@ class FinetuningConfig(Section):
     """The head, which pre-training has not seen, learns this much faster."""
     load_balance_weight: float = Field(default=0.001, ge=0)
     """Alpha of eq. 7. The official code leaves the load balance out of the VQA loss; 0 reproduces that."""
+    augmentation: AugmentationConfig | None = AugmentationConfig()
+    """Random changes of the pictures; null takes them whole, as in evaluation."""
     min_answer_count: int = Field(default=9, ge=1)
-    """VQA: an answer enters the vocabulary when it is given this often in the training split."""
+    """VQA: an answer enters the vocabulary when it is the most common one of so many training questions."""
+    answers: Path | None = None
+    """VQA: a file with the vocabulary, one answer a row of the head (.json or .txt), to take in place of a new one."""
+
+    @model_validator(mode="after")
+    def _answers_made_or_read(self) -> Self:
+        if self.answers is not None and self.min_answer_count != type(self).model_fields["min_answer_count"].default:
+            raise ValueError("min_answer_count makes a vocabulary, but answers names one; remove either")
+        return self

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eve_core.config import EvaluationConfig, FinetuningConfig
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
+from eve_core.data.transforms import stack
 from eve_core.errors import UserError
 from eve_core.progress import Progress
-from eve_core.tasks.task import Examples, Task, TaskScores, batches, text_batch
+from eve_core.tasks.task import Task, TaskScores, batches, text_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,10 +33,18 @@ class Nlvr2Task(Task):
         return ["False", "True"]
 
     def examples(
-        self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str] | None
+        self,
+        rows: "pa.Table",
+        images: ImageStore,
+        preprocessor: Preprocessor,
+        labels: list[str] | None,
+        augmentation: AugmentationConfig | None = None,
     ) -> Examples:
         """Statements with their pair of pictures and label."""
-        return _Statements(_labelled(rows, "train on"), images, preprocessor)
+        _check_labels(rows, "train on")
+        return _Statements(
+            rows.drop_columns(["statement_id", "split"]), "statement", images, preprocessor, augmentation
+        )
 
     def score(
         self,
@@ -47,7 +58,8 @@ class Nlvr2Task(Task):
         """Accuracy and consistency, by the official definitions."""
         import pyarrow as pa
 
-        statements = _labelled(rows, "score")
+        _check_labels(rows, "score")
+        statements = rows.to_pylist()
         predictions: list[bool] = []
         with Progress(description, len(statements), "statement") as progress:
             for indices in batches(len(statements), config.batch_size):
@@ -101,23 +113,13 @@ class Nlvr2Task(Task):
 
 
 class _Statements(Examples):
-    def __init__(self, rows: list[dict[str, Any]], images: ImageStore, preprocessor: Preprocessor) -> None:
-        self.rows = rows
-        self.images = images
-        self.preprocessor = preprocessor
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        row = self.rows[index]
-        return {
-            "pixel_values": _pair(
-                self.preprocessor, self.images[row["left_image_id"]], self.images[row["right_image_id"]]
-            ),
-            **self.preprocessor.text(row["statement"]),
-            "labels": int(row["label"]),
-        }
+    def example(
+        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
+    ) -> dict[str, Any]:
+        # Left stays left: mirrored together, the pictures still face as the statement says they do. (The official code
+        # mirrors one without the other, whatever the statement.)
+        pair = self.pictures([row["left_image_id"], row["right_image_id"]], [row["statement"]], generator)
+        return {"pixel_values": stack(pair), **text, "labels": int(row["label"])}
 
 
 def _pair(preprocessor: Preprocessor, left: bytes, right: bytes) -> "torch.Tensor":
@@ -129,15 +131,13 @@ def _pair(preprocessor: Preprocessor, left: bytes, right: bytes) -> "torch.Tenso
     )
 
 
-def _labelled(rows: "pa.Table", purpose: str) -> list[dict[str, Any]]:
-    statements: list[dict[str, Any]] = rows.to_pylist()
-    unlabelled = [row["statement_id"] for row in statements if row["label"] is None]
-    if unlabelled:
+def _check_labels(rows: "pa.Table", purpose: str) -> None:
+    unlabelled = rows.filter(rows["label"].is_null())["statement_id"]
+    if len(unlabelled):
         raise UserError(
-            f"{len(unlabelled)} of {len(statements)} statements to {purpose} have no label ({unlabelled[0]} is the "
+            f"{len(unlabelled)} of {rows.num_rows} statements to {purpose} have no label ({unlabelled[0]} is the "
             "first); use a split whose labels are public"
         )
-    return statements
 
 
 def _sentence_of(statement_id: str) -> tuple[str, str]:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eve_core.config import EvaluationConfig
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.progress import Progress
-from eve_core.tasks.task import Examples, Task, TaskScores, batches, text_batch
+from eve_core.tasks.task import Task, TaskScores, batches, text_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,10 +29,15 @@ class RetrievalTask(Task):
     model_class_name = "EveForImageTextRetrieval"
 
     def examples(
-        self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str] | None
+        self,
+        rows: "pa.Table",
+        images: ImageStore,
+        preprocessor: Preprocessor,
+        labels: list[str] | None,
+        augmentation: AugmentationConfig | None = None,
     ) -> Examples:
         """Picture-caption pairs; captions of one picture share an id."""
-        return _Pairs(rows, images, preprocessor)
+        return _Pairs(rows.select(["image_id", "caption"]), "caption", images, preprocessor, augmentation)
 
     def score(
         self,
@@ -102,22 +109,11 @@ class RetrievalTask(Task):
 
 
 class _Pairs(Examples):
-    def __init__(self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor) -> None:
-        self.image_ids = rows["image_id"].to_pylist()
-        self.captions = rows["caption"].to_pylist()
-        self.images = images
-        self.preprocessor = preprocessor
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        image_id = self.image_ids[index]
-        return {
-            "pixel_values": self.preprocessor.picture(self.images[image_id], image_id),
-            **self.preprocessor.text(self.captions[index]),
-            "image_ids": zlib.crc32(image_id.encode()),
-        }
+    def example(
+        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
+    ) -> dict[str, Any]:
+        [pixel_values] = self.pictures([row["image_id"]], [row["caption"]], generator)
+        return {"pixel_values": pixel_values, **text, "image_ids": zlib.crc32(row["image_id"].encode())}
 
 
 class _LazyPictures:

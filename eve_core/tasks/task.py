@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from eve_core.config import EvaluationConfig, FinetuningConfig, TaskName
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     from eve_core.model import EvePreTrainedModel
-
-
-class Examples(ABC):
-    """Training examples by index."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        """Example `index`; every random choice in it comes from `generator`."""
 
 
 @dataclass
@@ -67,9 +56,14 @@ class Task(ABC):
 
     @abstractmethod
     def examples(
-        self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str] | None
+        self,
+        rows: "pa.Table",
+        images: ImageStore,
+        preprocessor: Preprocessor,
+        labels: list[str] | None,
+        augmentation: AugmentationConfig | None = None,
     ) -> Examples:
-        """`rows` as training examples.
+        """`rows` as training examples, whose pictures are changed as `augmentation` says.
 
         Raises:
             UserError: rows without the labels that training needs.

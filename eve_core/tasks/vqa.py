@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eve_core.config import EvaluationConfig, FinetuningConfig
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
 from eve_core.progress import Progress
-from eve_core.tasks.task import Examples, Task, TaskScores, batches, text_batch
+from eve_core.tasks.answers import answer_numbers, answer_vocabulary, number_of, read_answers
+from eve_core.tasks.task import Task, TaskScores, batches, text_batch
 from eve_core.tasks.vqa_accuracy import vqa_accuracy
 
 if TYPE_CHECKING:
@@ -29,26 +32,26 @@ class VqaTask(Task):
     model_class_name = "EveForVisualQuestionAnswering"
 
     def labels(self, rows: "pa.Table", config: FinetuningConfig) -> list[str]:
-        """Answers whose most common form was chosen in at least `min_answer_count` training questions, sorted.
+        """The answers of the file that the configuration names, or those made from the training questions.
 
         Raises:
-            UserError: no answer is that frequent.
+            UserError: see `read_answers` and `answer_vocabulary`.
         """
-        counts = Counter(answer for answer in rows["answer"].to_pylist() if answer is not None)
-        answers = sorted(answer for answer, count in counts.items() if count >= config.min_answer_count)
-        if not answers:
-            raise UserError(
-                f"no answer is given {config.min_answer_count} times among {rows.num_rows} training questions; "
-                "lower finetuning.min_answer_count"
-            )
-        return answers
+        if config.answers is not None:
+            return read_answers(config.answers)
+        return answer_vocabulary(rows, config.min_answer_count)
 
     def examples(
-        self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str] | None
+        self,
+        rows: "pa.Table",
+        images: ImageStore,
+        preprocessor: Preprocessor,
+        labels: list[str] | None,
+        augmentation: AugmentationConfig | None = None,
     ) -> Examples:
         """Questions with at least one annotator's answer in the vocabulary."""
         assert labels is not None
-        return _Questions(rows, images, preprocessor, labels)
+        return _Questions(rows, images, preprocessor, augmentation, labels)
 
     def score(
         self,
@@ -114,30 +117,45 @@ class VqaTask(Task):
 
 
 class _Questions(Examples):
-    def __init__(self, rows: "pa.Table", images: ImageStore, preprocessor: Preprocessor, labels: list[str]) -> None:
-        self.images = images
-        self.preprocessor = preprocessor
-        self.index_of = {label: index for index, label in enumerate(labels)}
-        self.rows = [row for row in rows.to_pylist() if self._known_answers(row)]
-        if not self.rows:
+    def __init__(
+        self,
+        rows: "pa.Table",
+        images: ImageStore,
+        preprocessor: Preprocessor,
+        augmentation: AugmentationConfig | None,
+        labels: list[str],
+    ) -> None:
+        self.num_labels = len(labels)
+        self.numbers = answer_numbers(labels)
+        rows = _with_known_answers(rows.select(["image_id", "question", "answers"]), self.numbers)
+        super().__init__(rows, "question", images, preprocessor, augmentation)
+        if not len(self):
             raise UserError("no training question has an answer in the vocabulary; lower finetuning.min_answer_count")
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def example(
+        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
+    ) -> dict[str, Any]:
+        labels = np.zeros(self.num_labels, dtype=np.float32)
+        for number, count in self._known_answers(row["answers"]).items():
+            labels[number] = _TARGET_BY_COUNT.get(count, 1.0)
+        [pixel_values] = self.pictures([row["image_id"]], [row["question"], *row["answers"]], generator)
+        return {"pixel_values": pixel_values, **text, "labels": labels}
 
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        row = self.rows[index]
-        labels = np.zeros(len(self.index_of), dtype=np.float32)
-        for answer, count in self._known_answers(row).items():
-            labels[self.index_of[answer]] = _TARGET_BY_COUNT.get(count, 1.0)
-        return {
-            "pixel_values": self.preprocessor.picture(self.images[row["image_id"]], row["image_id"]),
-            **self.preprocessor.text(row["question"]),
-            "labels": labels,
-        }
+    def _known_answers(self, answers: list[str]) -> dict[int, int]:
+        """How many gave each answer of the vocabulary, by its number."""
+        counts = Counter(number_of(answer, self.numbers) for answer in answers)
+        return {number: count for number, count in counts.items() if number is not None}
 
-    def _known_answers(self, row: dict[str, Any]) -> dict[str, int]:
-        return {answer: n for answer, n in Counter(row["answers"]).items() if answer in self.index_of}
+
+def _with_known_answers(rows: "pa.Table", numbers: dict[str, int]) -> "pa.Table":
+    """The questions with at least one answer in the vocabulary."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = rows["answers"].combine_chunks()
+    given = pc.list_flatten(lists)
+    known = [answer for answer in given.unique().to_pylist() if number_of(answer, numbers) is not None]
+    return rows.take(pc.list_parent_indices(lists).filter(pc.is_in(given, pa.array(known, pa.string()))).unique())
 
 
 def _prior_scores(questions: list[dict[str, Any]]) -> np.ndarray:

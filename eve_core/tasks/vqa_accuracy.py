@@ -4,6 +4,7 @@ The definition is that of the official evaluation of VQA v2, its treatment of pu
 """
 
 import re
+from functools import lru_cache
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = {
@@ -134,6 +135,7 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
     return (matches * left_out_match + (len(answers) - matches) * left_out_other) / len(answers) if matches else 0.0
 
 
+@lru_cache(maxsize=2**16)  # a few answers are given over and over
 def normalize_answer(answer: str) -> str:
     """Lower case, no punctuation, digits for number words, no articles, contractions with their apostrophes."""
     words = [_NUMBERS.get(word, word) for word in _without_punctuation(_one_line(answer)).lower().split()]

@@ -7,6 +7,7 @@ from eve_core.config import FinetuningConfig, TaskDataConfig
 from eve_core.data.prepared import PreparedData
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.selection import training_rows
+from eve_core.data.tokenizer import check_fits
 from eve_core.errors import UserError
 from eve_core.tasks import get_task
 from eve_core.training.trainer import LogMetrics, train, write_log
@@ -52,9 +53,10 @@ def finetune(
     rows = training_rows(data, task_data)
     preprocessor = Preprocessor.load(pretrained)
     labels = task.labels(rows, config)
-    examples = task.examples(rows, data.images, preprocessor, labels)
+    examples = task.examples(rows, data.images, preprocessor, labels, config.augmentation)
 
     eve_config = EveConfig.from_pretrained(pretrained)
+    check_fits(preprocessor.tokenizer, eve_config.vocab_size, pretrained)
     eve_config.task = task_name
     eve_config.visual_reasoning_head = config.head
     # No patch is masked any more, and a mask token without gradient would stall data parallelism.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
 from eve_core.data.prepared import PreparedData
 from eve_core.data.preprocessing import Preprocessor
-from eve_core.data.selection import split_rows, texts_of
-from eve_core.data.tokenizer import train_tokenizer
+from eve_core.data.selection import split_rows
+from eve_core.data.tokenizer import make_tokenizer
 from eve_core.errors import UserError
 from eve_core.training.trainer import LogMetrics, train, write_log
 
@@ -49,16 +49,22 @@ def pretrain(
     from eve_core.objectives import MaskedPairs, pretraining_loss
 
     captions = pa.concat_tables([split_rows(data, split) for split in config.data])
-    texts = texts_of(captions) + [text for split in tokenizer_config.data for text in texts_of(split_rows(data, split))]
+    further = [split_rows(data, split) for split in tokenizer_config.data]
     eve_config = network_config(config, model_config)
-    tokenizer = train_tokenizer(texts, tokenizer_config, eve_config.max_text_length)
+    tokenizer = make_tokenizer(tokenizer_config, [captions, *further], eve_config.max_text_length)
     eve_config.vocab_size, eve_config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
     preprocessor = Preprocessor(tokenizer, eve_config.image_size, eve_config.max_text_length)
 
     torch.manual_seed(seed)
     model = EveForPreTraining(eve_config)
     pairs = MaskedPairs(
-        captions, data.images, preprocessor, eve_config, config.image_mask_ratio, config.text_mask_ratio
+        captions,
+        data.images,
+        preprocessor,
+        eve_config,
+        config.image_mask_ratio,
+        config.text_mask_ratio,
+        config.augmentation,
     )
     history = train(
         model,

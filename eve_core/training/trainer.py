@@ -13,7 +13,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from eve_core.config import OptimizationConfig
 from eve_core.data.collation import Collator
+from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
+from eve_core.data.transforms import normalize
 from eve_core.errors import UserError, explain_os_error
 from eve_core.memory import keep_freed_memory
 from eve_core.objectives import Losses
@@ -28,7 +30,7 @@ _LOGS_A_RUN = 60
 
 def train(
     model: nn.Module,
-    examples: Any,
+    examples: Examples,
     objective: Objective,
     config: OptimizationConfig,
     *,
@@ -45,7 +47,7 @@ def train(
 
     Args:
         model: what is trained.
-        examples: `eve_core.data.examples.Examples`, or what does as they do.
+        examples: what it is trained on.
         objective: what is minimised.
         config: optimizer, schedule, precision.
         seed: of the order, the augmentation, the masks and the dropout.
@@ -66,7 +68,7 @@ def train(
         raise UserError(f"{description}: there is nothing to train on; check the data splits in the config")
     set_seed(seed)
     buckets = LengthBuckets(examples.count_tokens(), config.batch_size) if config.length_buckets else None
-    schedule = ShuffledEpochs(len(examples), config.steps * config.batch_size, seed, examples.example, buckets)
+    schedule = ShuffledEpochs(examples, config.steps * config.batch_size, seed, buckets)
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         keep_freed_memory()
@@ -101,7 +103,7 @@ def train(
         model=model,
         args=arguments,
         train_dataset=schedule,
-        data_collator=Collator(pad_token_id),
+        data_collator=Collator(pad_token_id, normalized=False),
         objective=objective,
         head_multiplier=head_learning_rate_multiplier,
     )
@@ -137,6 +139,12 @@ class _EveTrainer(Trainer):
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # the schedule has the order in it
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        inputs = super()._prepare_inputs(inputs)  # on the model's device
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = normalize(inputs["pixel_values"])
+        return inputs
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
         losses = self._objective(model, inputs)

@@ -22,12 +22,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_set_is_prepared_and_shown(world: Path, tmp_path: Path) -> None:
-    arguments = ["prepare", "nlvr2", "--root", str(world / "nlvr2"), "--out", str(tmp_path / "out")]
+    arguments = ["prepare", "nlvr2", "--root", str(world / "nlvr2"), "--out", str(tmp_path / "out"), "--allow-partial"]
     made = CliRunner().invoke(data_app, arguments, env=WIDE, catch_exceptions=False)
     shown = CliRunner().invoke(data_app, ["show", str(tmp_path / "out"), "--verify"], env=WIDE, catch_exceptions=False)
     assert made.exit_code == shown.exit_code == 0
     assert "statements" in shown.output
     assert "train 4" in shown.output
+    assert "of 86,373" in shown.output
 
 
 def test_left_out_annotations_are_reported_with_examples(world: Path, tmp_path: Path) -> None:
@@ -46,9 +47,9 @@ def test_left_out_annotations_are_reported_with_examples(world: Path, tmp_path: 
         "--out",
         str(tmp_path / "out"),
     ]
-    with pytest.raises(UserError, match=pictures[-1].name):
+    with pytest.raises(UserError, match=r"nlvr2 is not whole: nlvr2 train: 4 of 86,373 statements.*--allow-partial"):
         CliRunner().invoke(data_app, arguments, env=WIDE, catch_exceptions=False)
-    partial = CliRunner().invoke(data_app, [*arguments, "--partial"], env=WIDE, catch_exceptions=False)
+    partial = CliRunner().invoke(data_app, [*arguments, "--allow-partial"], env=WIDE, catch_exceptions=False)
     assert "1 missing picture" in partial.output
     assert pictures[-1].name in partial.output
 

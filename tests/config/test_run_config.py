@@ -153,6 +153,37 @@ def test_what_another_section_decides_is_no_override_of_the_model(read, name, pl
         read("model.overrides", {name: 1})
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": "vocab.txt", "vocab_size": 500}, "tokenizer: vocab_size tells how to train one, but path names one"),
+        ({"special_tokens": {"pad_token": "<pad>"}}, "tokenizer: special_tokens are those of an imported vocabulary"),
+        (
+            {"path": "v.txt", "special_tokens": {"eos_token": "x"}},
+            r"tokenizer\.special_tokens\.eos_token.* input should",
+        ),
+    ],
+)
+def test_a_tokenizer_is_either_trained_or_imported(read, settings, message):
+    with pytest.raises(UserError, match=message):
+        read("tokenizer", settings)
+
+
+def test_an_imported_tokenizer_survives_the_way_through_the_pipeline(read):
+    tokenizer = read("tokenizer", {"path": "vocab.txt", "special_tokens": {"pad_token": "<pad>"}}).tokenizer
+    assert type(tokenizer).model_validate(tokenizer.model_dump(mode="json")) == tokenizer
+
+
+def test_answers_are_either_made_or_read(read):
+    finetuning = {**MINIMAL["tasks"]["nlvr2"]["finetuning"], "answers": "answers.json"}
+    task = {**MINIMAL["tasks"]["nlvr2"], "finetuning": finetuning}
+    assert str(read("tasks.vqa", task).tasks["vqa"].finetuning.answers) == "answers.json"
+    with pytest.raises(UserError, match="tasks.nlvr2.finetuning.answers is for vqa alone; remove it"):
+        read("tasks.nlvr2.finetuning", finetuning)
+    with pytest.raises(UserError, match="min_answer_count makes a vocabulary, but answers names one; remove either"):
+        read("tasks.nlvr2.finetuning", {**finetuning, "min_answer_count": 3})
+
+
 def test_every_problem_is_named_at_once(tmp_path):
     tree = copy.deepcopy(MINIMAL)
     del tree["name"]

@@ -25,9 +25,9 @@ class Answering(VqaTask):
         return [{"answer": next(self.answers), "score": 1.0} for _ in inputs]
 
 
-def finetuning(min_answer_count):
+def finetuning(min_answer_count=9, answers=None):
     optimization = OptimizationConfig(steps=1, batch_size=1, learning_rate=1.0)
-    return FinetuningConfig(optimization=optimization, min_answer_count=min_answer_count)
+    return FinetuningConfig(optimization=optimization, min_answer_count=min_answer_count, answers=answers)
 
 
 def questions(rows):
@@ -60,6 +60,12 @@ def test_the_vocabulary_is_what_was_chosen_often_enough_in_training():
         VqaTask().labels(table, finetuning(4))
 
 
+def test_a_vocabulary_that_is_named_is_taken_as_it_is(tmp_path):
+    (tmp_path / "answers.json").write_text('["yes", "", "no"]')
+    table = questions([(["red"] * 10, "red", "what", "other")])
+    assert VqaTask().labels(table, finetuning(answers=tmp_path / "answers.json")) == ["yes", "", "no"]
+
+
 def test_targets_follow_how_many_gave_the_answer(prepared, preprocessor):
     image_id = next(iter(prepared.image_info()["image_id"].to_pylist()))
     answers = ["a"] * 1 + ["b"] * 2 + ["c"] * 3 + ["d"] * 4
@@ -69,6 +75,17 @@ def test_targets_follow_how_many_gave_the_answer(prepared, preprocessor):
     assert len(examples) == 1  # a question without a known answer teaches nothing
     labels = examples.example(0, np.random.default_rng(0))["labels"]
     np.testing.assert_allclose(labels, [0.3, 0.6, 0.9, 1.0, 0.0])
+
+
+def test_spellings_of_one_answer_are_one_target(prepared, preprocessor):
+    image_id = next(iter(prepared.image_info()["image_id"].to_pylist()))
+    table = questions(
+        [(["One way", "1 way", "one way"] + ["None"] * 2 + ["none"] + ["dog"] * 4, "dog", "what", "other")]
+    )
+    table = table.set_column(1, "image_id", pa.array([image_id]))
+    examples = VqaTask().examples(table, prepared.images, preprocessor, ["0", "1 way", "none"])
+    labels = examples.example(0, np.random.default_rng(0))["labels"]
+    np.testing.assert_allclose(labels, [0.6, 0.9, 0.3])  # "none" stands in the vocabulary as it is written
 
 
 def test_training_questions_without_any_known_answer_are_refused(preprocessor):

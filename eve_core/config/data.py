@@ -50,7 +50,7 @@ class WebCaptionsSource(Section):
     annotations: list[Path] = Field(min_length=1)
     """The official files (sbu-captions-all.json, Train_GCC-training.tsv, cc12m.tsv), or folders by img2dataset."""
     images: Path | None = None
-    """Folder of the official files' pictures, named by row or address; img2dataset's folders hold their own."""
+    """Folder of the official files' pictures, named by row (from 0) or address; img2dataset's hold their own."""
 
 
 class VqaV2Source(Section):
@@ -211,7 +211,7 @@ class DataConfig(Section):
 class ValidationConfig(Section):
     """The data checks: what stops a run, what is left out of it, and what is only reported."""
 
-    enabled_suites: list[str] = ["splits", "images", "captions", "questions", "statements"]
+    enabled_suites: list[str] = ["images", "captions", "questions", "statements", "splits"]
     """Which kinds of table are checked; a kind that the data set does not hold is skipped and reported."""
     rows_in_message: int = 5
     """How many offending rows a failing expectation names."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eve_core.data.manifest import MANIFEST_NAME, Manifest, Shard
-from eve_core.data.records import KIND_OF_SET, LEAK, SCHEMAS
+from eve_core.data.records import KIND_OF_SET, LEAK, QUARANTINE_FILE, SCHEMAS
 from eve_core.data.shards import PICTURE_SIZES, file_sha256
 from eve_core.errors import UserError
 
@@ -42,7 +42,7 @@ class PreparedData:
         Args:
             path: the folder with `manifest.json`.
             verify: read every shard and compare its sha256, not only its size.
-            quarantine: Parquet file of a validation with further rows that nobody may see: columns set and row_id.
+            quarantine: folder of a validation's report, which names further rows that nobody may see.
 
         Raises:
             UserError: the manifest is missing, damaged or of another format, or a shard is missing or has changed.
@@ -61,12 +61,17 @@ class PreparedData:
                     f"({file.stat().st_size} bytes, {shard.bytes} expected); fetch the data set again or prepare it "
                     "again"
                 )
-        return cls(path, manifest, Path(quarantine) if quarantine else None)
+        return cls(path, manifest, Path(quarantine) / QUARANTINE_FILE if quarantine else None)
 
     @property
     def digest(self) -> str:
         """The manifest's digest: equal for equal data."""
         return self.manifest.digest
+
+    @property
+    def quarantine_digest(self) -> str:
+        """sha256 of the rows that validation set apart; empty without a validation."""
+        return file_sha256(self._quarantine) if self._quarantine else ""
 
     def table(self, kind: str, *, set: str | None = None, splits: Sequence[str] | None = None) -> pa.Table:
         """The rows of one kind of table, in the order in which they were prepared.

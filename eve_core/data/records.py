@@ -41,7 +41,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("question", _TEXT, nullable=False),
             pa.field("question_type", _TEXT),  # null when unknown, as the three below
             pa.field("answer_type", _TEXT),
-            pa.field("answers", pa.list_(_TEXT), nullable=False),  # ten; empty when unknown
+            pa.field("answers", pa.list_(_TEXT), nullable=False),  # ten; one in Visual Genome; empty when unknown
             pa.field("answer", _TEXT),  # the official multiple_choice_answer
             pa.field("split", _TEXT, nullable=False),
         ]
@@ -66,6 +66,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+
+QUARANTINE_FILE = "quarantine.parquet"
+"""What validation calls its own quarantine, in its report: the columns of the table, and set."""
 
 LEAK = "leaks_into_"
 """How the reasons of training rows begin that show a picture, or say a sentence, that a model is scored on.

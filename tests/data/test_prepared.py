@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -117,3 +118,16 @@ def test_the_digest_depends_on_the_contents_alone(prepared: PreparedData, copy: 
     assert "/" not in prepared.digest
     text = (copy / "manifest.json").read_text()
     assert str(copy.parent) not in text
+
+
+def test_rows_that_validation_set_apart_are_not_seen(prepared: PreparedData, tmp_path: Path) -> None:
+    captions = prepared.table("captions", set="flickr8k")
+    questions = prepared.table("questions")
+    apart = [("flickr8k", captions["caption_id"][3].as_py()), ("vqa_v2", str(questions["question_id"][0].as_py()))]
+    rows = [{"set": name, "row_id": row, "split": None, "reason": "x", "detail": "x"} for name, row in apart]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "quarantine.parquet")
+    data = PreparedData.open(prepared.path, quarantine=tmp_path)
+    assert data.table("captions", set="flickr8k").equals(pa.concat_tables([captions[:3], captions[4:]]))
+    assert data.table("questions").equals(questions[1:])
+    assert data.table("captions", set="coco_captions").equals(prepared.table("captions", set="coco_captions"))
+    assert data.quarantine_digest != prepared.quarantine_digest == ""

@@ -56,7 +56,7 @@ def set_leaks_apart(
         own = quarantine[name] + leaks.get(name, [])
         shards += write_quarantine(folder, name, own)
         counts = Counter(summary.counts)
-        counts.subtract(Counter(leak.split for leak in leaks.get(name, [])))
+        counts.subtract(Counter(leak.split or "" for leak in leaks.get(name, [])))
         reasons, examples = summarise(own)
         sets[name] = replace(summary, counts=dict(counts), quarantined=reasons, quarantined_examples=examples)
     shards.sort(key=lambda shard: (shard.table != "images", shard.path))

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,8 @@ from eve_core.data.shards import ShardWriter
 from eve_core.data.sources.annotation import PictureFile
 from eve_core.progress import Progress
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,7 @@ def store_pictures(
         Progress(f"pictures of {namespace}", number, " picture", shown=progress) as bar,
     ):
         bar.update(done.pictures)
-        loaded = in_order(pool, lambda item: (item, _load(item[1], short_side)), remaining)
-        for (place, picture), result in loaded:
+        for place, picture, result in in_order(pool, partial(_load, short_side=short_side), remaining):
             if isinstance(result, Lost):
                 on_loss(result)
                 losses[picture.image_id] = result
@@ -121,12 +122,16 @@ def in_order(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: It
             future.cancel()
 
 
-def _load(picture: PictureFile, short_side: int | None) -> Picture | Lost:
-    place = next((place for place in picture.candidates if exists(place)), None)
-    if place is None:
+def _load(numbered: tuple[int, PictureFile], short_side: int | None) -> tuple[int, PictureFile, Picture | Lost]:
+    return *numbered, _read(numbered[1], short_side)
+
+
+def _read(picture: PictureFile, short_side: int | None) -> Picture | Lost:
+    location = next((place for place in picture.candidates if exists(place)), None)
+    if location is None:
         return Lost("missing_picture", picture.name)
     try:
-        return read_picture(place, short_side)
+        return read_picture(location, short_side)
     except BadPicture as error:
         return Lost("unreadable_picture", f"{picture.name} ({error})")
     except OSError as error:

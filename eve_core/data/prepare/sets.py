@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eve_core.config import DataConfig, SourceConfig
@@ -156,20 +156,21 @@ def _resumable(out: Path, sources: list[SourceConfig], before: Manifest) -> Iter
     for source in sources:
         tree = source.model_dump(mode="json")
         digest.update(json.dumps(tree, sort_keys=True).encode())
-        for file in _files_of(tree):
-            digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+        for file in _annotation_files(tree):
+            digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     with staged_folder(out, MANIFEST_NAME, resume=digest.hexdigest(), progress=_PROGRESS) as folder:
         yield folder
         shutil.rmtree(folder / _PROGRESS)
 
 
-def _files_of(value: object) -> Iterator[Path]:
-    """Every file that a source's settings name."""
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _files_of(item)
-    elif isinstance(value, str) and Path(value).is_file():
-        yield Path(value)
+def _annotation_files(settings: dict[str, Any]) -> Iterator[Path]:
+    """Every file that a source names, and the files directly in folders that it names, but for its pictures."""
+    for name, value in settings.items():
+        for path in map(Path, value if isinstance(value, list) else [value]) if name != "images" and value else ():
+            if path.is_file():
+                yield path
+            elif path.is_dir():
+                yield from (entry for entry in sorted(path.iterdir()) if entry.is_file())
 
 
 def _origin_of_synthetic(config: DataConfig) -> str | None:

@@ -1,44 +1,41 @@
 """VQA v2: questions with and without annotations."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eve_core.config import VqaV2Source
-from eve_core.data.sources.annotation import Annotation
-from eve_core.data.sources.vqa_v2 import read
 from eve_core.errors import UserError
+from tests.data.sources.conftest import Found, annotations, read_all, reasons, rows, write_json
 
 QUESTION = {"question_id": 42000, "image_id": 42, "question": "Is it a dog?"}
+ANSWERS = [{"answer": "yes", "answer_id": n} for n in range(1, 11)]
 ANNOTATION = {
     "question_id": 42000,
     "image_id": 42,
     "question_type": "is it",
     "answer_type": "yes/no",
     "multiple_choice_answer": "yes",
-    "answers": [{"answer": "yes", "answer_id": n} for n in range(1, 11)],
+    "answers": ANSWERS,
 }
 
 
-def read_all(
+def read(
     tmp_path: Path,
     questions: list[Any],
-    annotations: list[Any] | None,
+    annotated: list[Any] | None,
     subtype: str | None = "train2014",
     name: str = "q",
-) -> list[Annotation]:
+) -> Found:
     head = {"data_subtype": subtype} if subtype else {}
-    files = {"questions": tmp_path / f"{name}.json", "annotations": tmp_path / "a.json"}
-    files["questions"].write_text(json.dumps({**head, "questions": questions}))
-    files["annotations"].write_text(json.dumps({**head, "annotations": annotations or []}))
-    given = [] if annotations is None else [files["annotations"]]
-    return list(read(VqaV2Source(questions=[files["questions"]], annotations=given, images=tmp_path)))
+    files = [write_json(tmp_path / f"{name}.json", {**head, "questions": questions})]
+    given = [] if annotated is None else [write_json(tmp_path / "a.json", {**head, "annotations": annotated})]
+    return read_all(VqaV2Source(questions=files, annotations=given, images=tmp_path))
 
 
 def test_a_question_with_its_ten_answers(tmp_path: Path) -> None:
-    [annotation] = read_all(tmp_path, [QUESTION], [ANNOTATION])
+    [annotation] = annotations(read(tmp_path, [QUESTION], [ANNOTATION]))
     assert annotation.row == {
         "question_id": 42000,
         "image_id": "coco/42",
@@ -49,49 +46,68 @@ def test_a_question_with_its_ten_answers(tmp_path: Path) -> None:
         "answer": "yes",
         "split": "train",
     }
-    assert tmp_path / "train2014/COCO_train2014_000000000042.jpg" in annotation.pictures[0].candidates
-
-
-@pytest.mark.parametrize(("subtype", "split"), [("val2014", "val"), ("test2015", "test"), ("test-dev2015", "test")])
-def test_questions_without_annotations_have_no_answers(tmp_path: Path, subtype: str, split: str) -> None:
-    [annotation] = read_all(tmp_path, [QUESTION], None, subtype)
-    assert annotation.row["split"] == split
-    assert annotation.row["answers"] == []
-    assert annotation.row["answer"] is annotation.row["question_type"] is annotation.row["answer_type"] is None
-
-
-def test_the_files_name_says_the_split_where_the_file_does_not(tmp_path: Path) -> None:
-    [annotation] = read_all(tmp_path, [QUESTION], None, None, "questions_valid")
-    assert annotation.row["split"] == "val"
-    with pytest.raises(UserError, match="says its split neither in data_subtype nor in its name"):
-        read_all(tmp_path, [QUESTION], None, None, "q")
+    [picture] = annotation.pictures
+    assert picture.candidates[0] == tmp_path / "train2014/COCO_train2014_000000000042.jpg"
+    assert picture.coco_id == 42
 
 
 @pytest.mark.parametrize(
-    ("questions", "annotations", "message"),
+    ("subtype", "split", "picture"),
     [
-        ([QUESTION] * 2, None, r"\.questions\[1\]: the question id 42000 occurs twice"),
-        ([QUESTION], [ANNOTATION] * 2, r"\.annotations\[1\]: question 42000 is annotated twice"),
-        ([QUESTION], [], "question 42000 has no annotation"),
-        ([QUESTION], [{**ANNOTATION, "answers": "yes"}], r"\.annotations\[0\]: answers must be a list, not 'yes'"),
-        ([QUESTION], [{**ANNOTATION, "answers": ["yes"]}], r"answers\[0\]: must be an object"),
-        ([{**QUESTION, "question": 5}], None, "question must be a string"),
+        ("val2014", "val", "val2014/COCO_val2014_000000000042.jpg"),
+        ("test2015", "test", "test2015/COCO_test2015_000000000042.jpg"),
+        ("test-dev2015", "test", "test2015/COCO_test2015_000000000042.jpg"),
     ],
 )
-def test_wrong_records_are_refused(tmp_path: Path, questions: list[Any], annotations: list[Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        read_all(tmp_path, questions, annotations)
+def test_questions_without_annotations_have_no_answers(tmp_path: Path, subtype: str, split: str, picture: str) -> None:
+    [annotation] = annotations(read(tmp_path, [QUESTION], None, subtype))
+    assert annotation.row["split"] == split
+    assert annotation.row["answers"] == []
+    assert annotation.row["answer"] is annotation.row["question_type"] is annotation.row["answer_type"] is None
+    assert annotation.pictures[0].candidates[0] == tmp_path / picture
 
 
-@pytest.mark.real_data
-def test_the_large_text_only_sample_is_read_whole(real_data: Path, tmp_path: Path) -> None:
-    folder = real_data / "vqa2/text_only_60k"
-    source = VqaV2Source(
-        questions=[folder / "questions_valid.json.gz"],
-        annotations=[folder / "annotations_valid.json.gz"],
-        images=tmp_path,
+def test_the_files_name_says_the_split_where_the_file_does_not(tmp_path: Path) -> None:
+    assert [row["split"] for row in rows(read(tmp_path, [QUESTION], None, None, "questions_valid"))] == ["val"]
+    with pytest.raises(UserError, match="says its split neither in data_subtype nor in its name"):
+        read(tmp_path, [QUESTION], None, None, "q")
+
+
+OTHER, OTHER_ANNOTATION = {**QUESTION, "question_id": 42001}, {**ANNOTATION, "question_id": 42001}
+
+
+@pytest.mark.parametrize(
+    ("questions", "annotated", "reason"),
+    [
+        ([OTHER], [OTHER_ANNOTATION] * 2, "duplicate_id"),
+        ([OTHER, OTHER], [OTHER_ANNOTATION], "duplicate_id"),
+        ([], [OTHER_ANNOTATION], "no_question"),
+        ([OTHER], [], "no_annotation"),
+        ([OTHER], [{**OTHER_ANNOTATION, "answers": ANSWERS[:9]}], "not_ten_answers"),
+        ([OTHER], [{**OTHER_ANNOTATION, "answers": [*ANSWERS, ANSWERS[0]]}], "not_ten_answers"),
+        ([OTHER], [{**OTHER_ANNOTATION, "answers": "yes"}], "bad_record"),
+        ([OTHER], [{**OTHER_ANNOTATION, "answers": [*ANSWERS[:9], {"answer": None}]}], "bad_record"),
+        ([OTHER], [{**OTHER_ANNOTATION, "answers": ["yes"] * 10}], "bad_record"),
+        ([{**OTHER, "question": 5}], [OTHER_ANNOTATION], "bad_record"),
+        ([{**OTHER, "image_id": None}], [OTHER_ANNOTATION], "bad_record"),
+    ],
+)
+def test_a_wrong_record_is_rejected_once_and_the_rest_read(
+    tmp_path: Path, questions: list[Any], annotated: list[Any], reason: str
+) -> None:
+    last = 42002
+    found = read(
+        tmp_path,
+        [QUESTION, *questions, {**QUESTION, "question_id": last}],
+        [ANNOTATION, *annotated, {**ANNOTATION, "question_id": last}],
     )
-    rows = [annotation.row for annotation in read(source)]
-    assert len(rows) == 8977
-    assert {row["split"] for row in rows} == {"val"}
-    assert {len(row["answers"]) for row in rows} == {10}
+    assert reasons(found) == [("42001", reason)]
+    kept = {row["question_id"] for row in rows(found)}
+    assert kept == ({42000, 42001, last} if reason == "duplicate_id" else {42000, last})
+
+
+def test_annotations_of_a_split_without_questions_are_refused(tmp_path: Path) -> None:
+    questions = write_json(tmp_path / "q_train.json", {"questions": [QUESTION]})
+    annotated = write_json(tmp_path / "a_val.json", {"annotations": [ANNOTATION]})
+    with pytest.raises(UserError, match="annotations of val but no questions"):
+        read_all(VqaV2Source(questions=[questions], annotations=[annotated], images=tmp_path))

@@ -27,12 +27,21 @@ class Step:
     Attributes:
         settings: the run's settings.
         run: its MLflow run.
+        data: the MLflow tags of the data that it and all later steps are made from.
     """
 
-    def __init__(self, name: str, settings: RunSettings, run: "StepRun") -> None:
+    def __init__(self, name: str, settings: RunSettings, run: "StepRun", data: dict[str, str]) -> None:
         self.name = name
         self.settings = settings
         self.run = run
+        self.data = data
+
+    def reads(self, revision: str, digest: str) -> None:
+        """Say which data the step is made from; steps with inputs know it from them."""
+        from eve_core.registry.tracking import DATA_DIGEST_TAG, DATA_REVISION_TAG
+
+        self.data = {DATA_REVISION_TAG: revision, DATA_DIGEST_TAG: digest}
+        self.run.set_tags(self.data)
 
     def scratch(self, *inputs: Any) -> Path:
         """A folder for checkpoints that the same step with the same `inputs` finds again after it was interrupted."""
@@ -64,13 +73,15 @@ def step(
 
     settings = RunSettings.model_validate(run)
     with told(name), step_run(settings.registry, pipeline_run_key(), name, params=flat(params or {})) as mlflow_run:
-        sources = [stamp["run_id"] for folder in inputs if (stamp := _read_stamp(Path(folder)))]
-        mlflow_run.set_tags({INPUTS_TAG: ",".join(sources), "eve.code_digest": settings.code_digest})
-        yield Step(name, settings, mlflow_run)
+        sources = [stamp for folder in inputs if (stamp := _read_stamp(Path(folder)))]
+        current = Step(name, settings, mlflow_run, next((stamp["data"] for stamp in sources if stamp["data"]), {}))
+        runs = ",".join(stamp["run_id"] for stamp in sources)
+        mlflow_run.set_tags({INPUTS_TAG: runs, "eve.code_digest": settings.code_digest, **current.data})
+        yield current
         for folder in outputs:
             Path(folder).mkdir(parents=True, exist_ok=True)
             stamp = {"step": name, "run_id": mlflow_run.run_id, "pipeline_run": pipeline_run_key()}
-            (Path(folder) / _STAMP).write_text(json.dumps(stamp) + "\n")
+            (Path(folder) / _STAMP).write_text(json.dumps({**stamp, "data": current.data}) + "\n")
 
 
 def share_cores() -> None:
@@ -115,7 +126,7 @@ def told(name: str) -> Iterator[None]:
         raise
 
 
-def _read_stamp(folder: Path) -> dict[str, str] | None:
+def _read_stamp(folder: Path) -> dict[str, Any] | None:
     path = folder / _STAMP
     return json.loads(path.read_text()) if path.is_file() else None
 

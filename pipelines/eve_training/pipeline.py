@@ -34,11 +34,18 @@ def eve_task(
     git_revision: str,
     run: dict,
     prepared: dsl.Input[dsl.Dataset],
+    validated: dsl.Input[dsl.Artifact],
     pretrained: dsl.Input[dsl.Model],
 ) -> None:
     """One downstream task, from the pre-trained model to the champion."""
     finetuned = finetune(
-        task=task, task_data=task_data, finetuning=finetuning, prepared=prepared, pretrained=pretrained, run=run
+        task=task,
+        task_data=task_data,
+        finetuning=finetuning,
+        prepared=prepared,
+        validated=validated,
+        pretrained=pretrained,
+        run=run,
     )
     candidate = finetuned.outputs["checkpoint"]
     baseline = never_cached(find_baseline(task=task, candidate=candidate, run=run))
@@ -48,6 +55,7 @@ def eve_task(
         evaluation=evaluation,
         baseline=baseline.output,
         prepared=prepared,
+        validated=validated,
         candidate=candidate,
         run=run,
     )
@@ -76,10 +84,15 @@ def eve_training(
         commit = never_cached(resolve_data(data=data, run=run, config=config, git_revision=git_revision))
         fetched = fetch_data(data=data, commit=commit.output, run=run)
         prepared = fetched.outputs["prepared"]
-        validated = validate_data(prepared=prepared, validation=validation, run=run)
+        validated = validate_data(prepared=prepared, validation=validation, run=run).outputs["report"]
         pretrained = pretrain(
-            prepared=prepared, pretraining=pretraining, model=model, tokenizer=tokenizer, run=run
-        ).after(validated)
+            prepared=prepared,
+            validated=validated,
+            pretraining=pretraining,
+            model=model,
+            tokenizer=tokenizer,
+            run=run,
+        )
         with dsl.ParallelFor(tasks, name="tasks") as item:
             eve_task(
                 task=item.target,
@@ -90,5 +103,6 @@ def eve_training(
                 git_revision=git_revision,
                 run=run,
                 prepared=prepared,
+                validated=validated,
                 pretrained=pretrained.outputs["pretrained"],
             )

@@ -25,5 +25,5 @@ def fetch_data(data: dict, commit: str, run: dict, prepared: dsl.Output[dsl.Data
     config = DataConfig.model_validate({**data, "revision": commit})
     with step("fetch-data", run, outputs=[prepared.path], params={"commit": commit}) as current:
         fetched = PreparedData.open(fetch(resolve_revision(config), Path(prepared.path), config.remote))
-        current.run.set_tags({"eve.data_revision": commit, "eve.data_digest": fetched.digest})
+        current.reads(commit, fetched.digest)
         prepared.metadata.update(revision=commit, digest=fetched.digest)

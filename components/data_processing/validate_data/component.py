@@ -7,24 +7,36 @@ from components.images import DATA_IMAGE
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def validate_data(prepared: dsl.Input[dsl.Dataset], validation: dict, run: dict, report: dsl.Output[dsl.Artifact]):  # type: ignore[no-untyped-def]
-    """Run the Great Expectations suites; a failing expectation fails the step and names itself and the rows.
+    """Run the Great Expectations suites, set faulty rows apart, and look for drift since the last data revision.
+
+    The step fails where a critical expectation does, where too many rows are faulty, or where drift is too large, and
+    names what it was and the rows.
 
     Args:
         prepared: the data set.
         validation: ValidationConfig.
         run: RunSettings.
-        report: folder with report.json and the data docs (index.html).
+        report: folder with index.html, report.json, statistics.json, quarantine.parquet and the data docs.
     """
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
+    from components.data_processing.validate_data.previous_report import previous_report
     from components.step import step
     from eve_core.config import ValidationConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.quality import validate_data as validate
+    from eve_core.registry.tracking import DATA_DIGEST_TAG
 
-    with step("validate-data", run, inputs=[prepared.path], outputs=[report.path], params=validation) as current:
-        outcome = validate(
-            PreparedData.open(prepared.path), ValidationConfig.model_validate(validation), Path(report.path)
-        )
-        current.run.log_artifact(report.path)
+    name, folder = "validate-data", Path(report.path)
+    with (
+        step(name, run, inputs=[prepared.path], outputs=[report.path], params=validation) as current,
+        TemporaryDirectory() as scratch,
+    ):
+        data = PreparedData.open(prepared.path)
+        current.run.set_tags({DATA_DIGEST_TAG: data.digest})
+        previous = previous_report(current.run, name, folder.name, data.digest, Path(scratch))
+        outcome = validate(data, ValidationConfig.model_validate(validation), folder, previous=previous)
+        current.run.log_artifact(folder)
+        current.run.log_metrics({"warnings": len(outcome.warnings), "quarantined_rows": outcome.quarantined})
         outcome.raise_if_failed()

@@ -19,9 +19,12 @@ def promote(task: str, version: str, run: dict) -> bool:
     """
     from components.step import pipeline_run_key, step
     from eve_core.registry.promotion import promote as promote_version
+    from eve_core.registry.promotion import registered_version
     from eve_core.registry.tracking import CHANGED_TAG
 
     with step(f"promote-{task}", run) as current:
+        made_from = registered_version(current.settings.registry, task, version)
+        current.reads(made_from.data_revision, made_from.data_digest)
         reason = f"blessed in pipeline run {pipeline_run_key()}"
         promotion = promote_version(current.settings.registry, task=task, version=version, reason=reason)
         current.run.set_tags({"eve.task": task, "eve.version": version, CHANGED_TAG: str(promotion.changed).lower()})

@@ -18,12 +18,17 @@ def report(status: dsl.PipelineTaskFinalStatus, run: dict, page: dsl.Output[dsl.
 
     from components.step import pipeline_run_key
     from eve_core.config import RunSettings
-    from eve_core.registry.tracking import finish_pipeline_run, parent_run
+    from eve_core.registry.tracking import DATA_DIGEST_TAG, StepRun, finish_pipeline_run, parent_run
     from eve_core.report import collect, write_page
 
     settings = RunSettings.model_validate(run)
     key = pipeline_run_key()
     summary = collect(settings.registry, key)
     write_page(summary, settings.registry, Path(page.path))
-    parent_run(settings.registry, key).log_metrics(summary.metrics())
+    parent = parent_run(settings.registry, key)
+    parent.log_metrics(summary.metrics())
+    if "fetch-data" in summary.steps:  # the first step ended before the data was here, and fetching may be reused
+        digest = {DATA_DIGEST_TAG: summary.steps["fetch-data"].tags.get(DATA_DIGEST_TAG, "")}
+        for run_id in (parent.run_id, summary.steps["resolve-data"].run_id):
+            StepRun(parent.tracking, run_id).set_tags(digest)
     finish_pipeline_run(settings.registry, key, succeeded=status.state == "SUCCEEDED")

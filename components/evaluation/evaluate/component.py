@@ -12,6 +12,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     evaluation: str,
     baseline: dict,
     prepared: dsl.Input[dsl.Dataset],
+    validated: dsl.Input[dsl.Artifact],
     candidate: dsl.Input[dsl.Model],
     run: dict,
     scores: dsl.Output[dsl.Artifact],
@@ -25,6 +26,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         evaluation: EvaluationConfig as JSON.
         baseline: the champion's version and model_digest; empty when there is none.
         prepared: the data set, with its revision in the metadata.
+        validated: report of its validation, with the rows that were set apart.
         candidate: the fine-tuned model.
         run: RunSettings.
         scores: folder with scores.json, items.parquet and figures.
@@ -43,13 +45,13 @@ def evaluate(  # type: ignore[no-untyped-def]
 
     share_cores()
     given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}
-    sources = [prepared.path, candidate.path]
+    sources = [prepared.path, validated.path, candidate.path]
     with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:
         registry = current.settings.registry
         champion = registered_version(registry, task, baseline["version"]) if baseline else None
         if champion is not None and champion.model_digest != baseline["model_digest"]:
             raise UserError(f"{champion.uri} is not the model that was looked up; start the run again")
-        data = PreparedData.open(prepared.path)
+        data = PreparedData.open(prepared.path, quarantine=validated.path)
         found = score(
             data,
             task,

@@ -11,6 +11,7 @@ def finetune(  # type: ignore[no-untyped-def]
     task_data: str,
     finetuning: str,
     prepared: dsl.Input[dsl.Dataset],
+    validated: dsl.Input[dsl.Artifact],
     pretrained: dsl.Input[dsl.Model],
     run: dict,
     checkpoint: dsl.Output[dsl.Model],
@@ -22,6 +23,7 @@ def finetune(  # type: ignore[no-untyped-def]
         task_data: TaskDataConfig as JSON.
         finetuning: FinetuningConfig as JSON.
         prepared: the data set.
+        validated: report of its validation, with the rows that were set apart.
         pretrained: the pre-trained model.
         run: RunSettings.
         checkpoint: the fine-tuned model, a `from_pretrained` folder.
@@ -39,10 +41,10 @@ def finetune(  # type: ignore[no-untyped-def]
 
     share_cores()
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
-    sources = [prepared.path, pretrained.path]
+    sources = [prepared.path, validated.path, pretrained.path]
     with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:
-        data = PreparedData.open(prepared.path)
-        scratch = current.scratch(data.digest, model_digest(pretrained.path), given)
+        data = PreparedData.open(prepared.path, quarantine=validated.path)
+        scratch = current.scratch(data.digest, data.quarantine_digest, model_digest(pretrained.path), given)
         train(
             data,
             task,

@@ -8,6 +8,7 @@ from components.images import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def pretrain(  # type: ignore[no-untyped-def]
     prepared: dsl.Input[dsl.Dataset],
+    validated: dsl.Input[dsl.Artifact],
     pretraining: dict,
     model: dict,
     tokenizer: dict,
@@ -18,6 +19,7 @@ def pretrain(  # type: ignore[no-untyped-def]
 
     Args:
         prepared: the data set.
+        validated: report of its validation, with the rows that were set apart.
         pretraining: PretrainingConfig.
         model: ModelConfig.
         tokenizer: TokenizerConfig.
@@ -34,9 +36,10 @@ def pretrain(  # type: ignore[no-untyped-def]
     from eve_core.training import pretrain as train
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
-    with step("pretrain", run, inputs=[prepared.path], outputs=[pretrained.path], params=given) as current:
-        data, config = PreparedData.open(prepared.path), PretrainingConfig.model_validate(pretraining)
-        scratch = current.scratch(data.digest, given)
+    with step("pretrain", run, inputs=[prepared.path, validated.path], outputs=[pretrained.path], params=given) as current:
+        data = PreparedData.open(prepared.path, quarantine=validated.path)
+        config = PretrainingConfig.model_validate(pretraining)
+        scratch = current.scratch(data.digest, data.quarantine_digest, given)
         train(
             data,
             config,

@@ -24,7 +24,7 @@ def world_config(sizes: SyntheticWorldConfig = SIZES) -> DataConfig:
         {
             "synthetic": sizes.model_dump(),
             "allow_partial": False,
-            "near_duplicates": False,
+            "leak_ways": ["id", "coco_id", "bytes"],
             "sources": [
                 {
                     "set": "coco_captions",

@@ -27,12 +27,6 @@ def prepare(
             help="Accept a part of SET, and put records without picture or proper form into quarantine.",
         ),
     ] = False,
-    near_duplicates: Annotated[
-        bool,
-        typer.Option(
-            help="Whether training pictures that look like scored ones go into quarantine as their copies do."
-        ),
-    ] = True,
     short_side: Annotated[
         int | None, typer.Option(min=32, help="Store larger pictures as JPEGs with this short side.")
     ] = None,
@@ -56,10 +50,7 @@ def prepare(
         from eve_core.data.sources.layout import find_source
 
         source = find_source(set_name, root, images)
-        manifest = prepare_set(
-            source, out, allow_partial=allow_partial, near_duplicates=near_duplicates, short_side=short_side
-        )
-        show_rich(summary(manifest))
+        show_rich(summary(prepare_set(source, out, allow_partial=allow_partial, short_side=short_side)))
     else:
         raise typer.BadParameter("give either --config FILE, or SET with --root DIR and --out DIR")
 

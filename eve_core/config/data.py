@@ -197,8 +197,15 @@ class DataConfig(Section):
     protected: list[Split] | None = None
     """What is scored: training rows of any set that show one of its pictures go into quarantine; all evaluation splits
     of the downstream sets when not given."""
-    near_duplicates: bool = True
-    """Whether pictures that look alike count as one there; drawn pictures look alike without being copies."""
+    leak_ways: list[Literal["id", "coco_id", "bytes", "looks", "statement"]] = [
+        "id",
+        "coco_id",
+        "bytes",
+        "looks",
+        "statement",
+    ]
+    """What counts as the same picture or statement there: its id, COCO's number, the same bytes, resized and re-encoded
+    copies, and for NLVR2 a statement with the same words."""
     picture_short_side: int | None = Field(default=None, ge=32)
     """Store pictures with a longer short side as JPEGs of this one; the original files when not given."""
 

@@ -178,7 +178,7 @@ def test_answers_are_either_made_or_read(read):
     finetuning = {**MINIMAL["tasks"]["nlvr2"]["finetuning"], "answers": "answers.json"}
     task = {**MINIMAL["tasks"]["nlvr2"], "finetuning": finetuning}
     assert str(read("tasks.vqa", task).tasks["vqa"].finetuning.answers) == "answers.json"
-    with pytest.raises(UserError, match="tasks.nlvr2.finetuning.answers is for vqa alone; remove it"):
+    with pytest.raises(UserError, match=r"tasks\.nlvr2\.finetuning\.answers is for vqa alone; remove it"):
         read("tasks.nlvr2.finetuning", finetuning)
     with pytest.raises(UserError, match="min_answer_count makes a vocabulary, but answers names one; remove either"):
         read("tasks.nlvr2.finetuning", {**finetuning, "min_answer_count": 3})

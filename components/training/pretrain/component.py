@@ -36,7 +36,8 @@ def pretrain(  # type: ignore[no-untyped-def]
     from eve_core.training import pretrain as train
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
-    with step("pretrain", run, inputs=[prepared.path, validated.path], outputs=[pretrained.path], params=given) as current:
+    sources = [prepared.path, validated.path]
+    with step("pretrain", run, inputs=sources, outputs=[pretrained.path], params=given) as current:
         data = PreparedData.open(prepared.path, quarantine=validated.path)
         config = PretrainingConfig.model_validate(pretraining)
         scratch = current.scratch(data.digest, data.quarantine_digest, given)

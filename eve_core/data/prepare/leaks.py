@@ -1,6 +1,7 @@
 """Last pass, over all sets: no training row may show a picture that a model is scored on."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eve_core.config import Split
-from eve_core.data.leakage import WAYS, SplitRows, find_leaks
+from eve_core.data.leakage import SplitRows, Way, find_leaks
 from eve_core.data.manifest import Manifest
 from eve_core.data.prepare.quarantine import Quarantined, summarise, write_quarantine
 from eve_core.data.records import SCHEMAS
@@ -22,7 +23,7 @@ def set_leaks_apart(
     quarantine: dict[str, list[Quarantined]],
     *,
     protected: list[Split] | None,
-    near_duplicates: bool,
+    ways: Collection[Way],
 ) -> Manifest:
     """Find the training rows that leak, and write every set's quarantine.
 
@@ -31,7 +32,7 @@ def set_leaks_apart(
         manifest: of it, without quarantine.
         quarantine: by set, what is set apart for other reasons.
         protected: splits that are scored; see `eve_core.data.leakage.evaluation_splits` when None.
-        near_duplicates: whether pictures that look alike count as one.
+        ways: what counts as a leak.
 
     Returns:
         The manifest with quarantine; its counts are of the rows that remain.
@@ -47,7 +48,6 @@ def set_leaks_apart(
         if shard.table == "images"
     )
     splits = None if protected is None else [(entry.set, split) for entry in protected for split in entry.splits]
-    ways = [way for way in WAYS if near_duplicates or way != "looks"]
     leaks: dict[str, list[Quarantined]] = {}
     for row in find_leaks(pictures, rows, splits, ways).rows.to_pylist():
         leaks.setdefault(row.pop("set"), []).append(Quarantined(**row))

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eve_core.config import DataConfig, SourceConfig
+from eve_core.data.leakage import WAYS, Way
 from eve_core.data.manifest import MANIFEST_NAME, Manifest, SetSummary
 from eve_core.data.prepare.leaks import set_leaks_apart
 from eve_core.data.prepare.picture_shards import Lost, store_pictures
@@ -85,7 +86,7 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
                 manifest,
                 quarantine,
                 protected=config.protected,
-                near_duplicates=config.near_duplicates,
+                ways=config.leak_ways,
             )
             manifest.write(folder)
         if origin:
@@ -100,7 +101,7 @@ def prepare_set(
     out: Path,
     *,
     allow_partial: bool,
-    near_duplicates: bool = True,
+    leak_ways: Collection[Way] = WAYS,
     short_side: int | None = None,
     progress: bool = True,
 ) -> Manifest:
@@ -114,7 +115,7 @@ def prepare_set(
         out: the prepared folder, made when missing; a crash leaves the old one or none.
         allow_partial: accept a part of the set, and put records without picture, text or proper form into quarantine;
             otherwise the first of them, or a number of records other than the published one, stops the preparation.
-        near_duplicates: see `DataConfig.near_duplicates`.
+        leak_ways: see `DataConfig.leak_ways`.
         short_side: see `DataConfig.picture_short_side`.
         progress: show how far it is.
 
@@ -140,7 +141,7 @@ def prepare_set(
                 short_side=short_side,
                 progress=progress,
             )
-            manifest = set_leaks_apart(folder, manifest, quarantine, protected=None, near_duplicates=near_duplicates)
+            manifest = set_leaks_apart(folder, manifest, quarantine, protected=None, ways=leak_ways)
             manifest.write(folder)
     except OSError as error:
         raise explain_os_error(error, f"preparing {source.set} into {out}") from error
@@ -178,7 +179,7 @@ def _origin_of_synthetic(config: DataConfig) -> str | None:
     paths = [str(source.model_dump(mode="json")) for source in config.sources]
     if config.synthetic is None or not all(_WORLD_VARIABLE in path for path in paths):
         return None
-    fields = {"synthetic", "sources", "allow_partial", "picture_short_side", "protected", "near_duplicates"}
+    fields = {"synthetic", "sources", "allow_partial", "picture_short_side", "protected", "leak_ways"}
     digest = hashlib.sha256(config.model_dump_json(include=fields).encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())

@@ -14,7 +14,7 @@ _COLUMNS = 3
 
 
 def training_figure(checkpoint: Path) -> Path:
-    """training.png: the loss, its parts, and what the routers did; expert_load.png, where the log has the experts' loads.
+    """training.png: the loss, its parts, what the routers did; expert_load.png, where the log has the experts' loads.
 
     Args:
         checkpoint: folder that training wrote; the figures go into it.

@@ -86,7 +86,12 @@ def test_every_step_is_a_child_run_with_its_lineage(first: tuple[Path, RunConfig
     pretraining = client.get_run(steps["pretrain"].run_id)
     assert pretraining.data.params["pretraining.image_mask_ratio"] == "0.75"
     assert {"mlm", "mim", "load_balance"} <= set(pretraining.data.metrics)
-    assert steps["gate-vqa"].tags["eve.data_revision"] == steps["resolve-data"].tags["eve.data_revision"]
+    of_data = ("eve.data_revision", "eve.data_digest")
+    parent = client.get_run(run.run_id).data.tags
+    assert all(parent[tag] for tag in of_data)
+    for name, found in steps.items():
+        assert [found.tags.get(tag) for tag in of_data] == [parent[tag] for tag in of_data], name
+    assert steps["validate-data"].run_id in steps["finetune-vqa"].inputs
     assert steps["gate-vqa"].tags["eve.git_revision"]
 
 

@@ -46,7 +46,7 @@ def test_real_samples_go_through_and_a_tiny_model_is_refused(real_data: Path, tm
     assert sum(counts["coco_captions"].values()) == 1711
     assert counts["vqa_v2"] == {"train": 170, "val": 13}
     assert counts["nlvr2"] == {"dev": 8}
-    assert data.manifest.sets["nlvr2"].dropped["missing_picture"] == 6974
+    assert data.manifest.sets["nlvr2"].quarantined["missing_picture"] == 6974
     assert sum(counts["flickr8k"].values()) == 866 * 5
 
     eve("run")

@@ -41,7 +41,7 @@ def pretraining_figures(data: PreparedData, config: PretrainingConfig, checkpoin
         config.image_mask_ratio,
         config.text_mask_ratio,
     )
-    schedule = ShuffledEpochs(len(pairs), _ROUTED, SEED, pairs.example)
+    schedule = ShuffledEpochs(pairs, _ROUTED, SEED)
     examples = [schedule[position] for position in range(min(_ROUTED, len(pairs)))]
     collate = Collator(preprocessor.tokenizer.pad_token_id)
     folder = figure_folder(checkpoint)

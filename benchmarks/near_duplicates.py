@@ -63,7 +63,7 @@ def draw(kind: str, queries: int, references: int) -> tuple[np.ndarray, np.ndarr
     """(queries, 32) and (references, 32) uint8; every hundredth query is a copy of a reference, but for a few bits.
 
     Args:
-        kind: uniform; clustered (a thousand hashes of which each copy has a sixteenth of the bits flipped: many share
+        kind: uniform; clustered (a thousand hashes of which each copy has an eighth of the bits flipped: many share
             bands, few are close); crowded (a twentieth shares a band of the key).
         queries: how many.
         references: how many.
@@ -78,7 +78,7 @@ def draw(kind: str, queries: int, references: int) -> tuple[np.ndarray, np.ndarr
 def scan(asked: np.ndarray, known: np.ndarray) -> set[tuple[int, int]]:
     """The pairs that are close, by comparing each with each."""
     asked_words, known_words = asked.view(np.uint64), known.view(np.uint64)
-    pairs = set()
+    pairs: set[tuple[int, int]] = set()
     for number, words in enumerate(asked_words):
         bits = np.bitwise_count(known_words ^ words)
         close = (bits[:, 0] <= KEY_DISTANCE) & (bits.sum(axis=1) <= DISTANCE)
@@ -90,7 +90,7 @@ def _hashes(rng: np.random.Generator, kind: str, number: int) -> np.ndarray:
     hashes = rng.integers(0, 256, size=(number, 32), dtype=np.uint8)
     if kind == "clustered":
         centres = np.random.default_rng(1).integers(0, 256, size=(1000, 32), dtype=np.uint8)
-        return centres[rng.integers(len(centres), size=number)] ^ _flips(rng, number, halvings=4)
+        return centres[rng.integers(len(centres), size=number)] ^ _flips(rng, number, halvings=3)
     if kind == "crowded":
         hashes[::20, 2:4] = 0
     return hashes
@@ -136,9 +136,10 @@ def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
     axes = figure.subplots()
     for kind in KINDS:
         rows = [row for row in measured["rows"] if row["hashes"] == kind]
-        axes.plot([row["queries"] for row in rows], [row["best_seconds"] for row in rows], marker="o", label=kind)
+        sizes = [row["queries"] / 1e6 for row in rows]
+        axes.plot(sizes, [row["best_seconds"] for row in rows], marker="o", label=kind)
     axes.axhline(SECONDS_TARGET, color="black", linestyle="--", label="target for the most queries")
-    axes.set(xlabel="queries", ylabel="seconds", yscale="log", title="Search for near-duplicates")
+    axes.set(xlabel="queries, millions", ylabel="seconds", yscale="log", title="Search for near-duplicates")
     axes.legend()
 
 

@@ -19,7 +19,7 @@ trains VQA on train and val: that recipe leaves (vqa_v2, val) out of `protected`
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,13 +29,13 @@ import pyarrow.compute as pc
 
 from eve_core.data.near_duplicates import near_duplicates
 from eve_core.data.perceptual_hash import DISTANCE, KEY_DISTANCE
-from eve_core.data.records import KIND_OF_SET, TEXT_COLUMN
 from eve_core.errors import UserError
 
 Way = Literal["id", "coco_id", "bytes", "looks", "statement"]
 WAYS: tuple[Way, ...] = ("id", "coco_id", "bytes", "looks", "statement")
 """How a row can leak, the most certain way first."""
 
+_Split = tuple[str, str]  # set and split
 _SCORED_SETS = ("coco_captions", "flickr30k", "flickr8k", "nlvr2", "vqa_v2")
 _TRAINING_SPLITS = ("train", "restval")
 _SENTENCES: dict[Way, str] = {
@@ -55,7 +55,7 @@ class SplitRows:
     set: str
     split: str
     table: pa.Table
-    """As SCHEMAS say; read are its first column (the identifier), the image_ids, and the text of statements."""
+    """Some columns of its kind in SCHEMAS: the identifier first, the image_ids, and of statements the statement."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Leaks:
     splits counts in both, each time under the most certain way."""
 
 
-def evaluation_splits(annotations: Sequence[SplitRows]) -> list[tuple[str, str]]:
-    """The splits that are protected unless said otherwise, sorted."""
+def evaluation_splits(annotations: Sequence[SplitRows]) -> list[_Split]:
+    """The sets and splits that are protected unless said otherwise, sorted."""
     named = {(rows.set, rows.split) for rows in annotations}
     return sorted((name, split) for name, split in named if name in _SCORED_SETS and split not in _TRAINING_SPLITS)
 
@@ -79,7 +79,7 @@ def evaluation_splits(annotations: Sequence[SplitRows]) -> list[tuple[str, str]]
 def find_leaks(
     pictures: pa.Table,
     annotations: Sequence[SplitRows],
-    protected: Collection[tuple[str, str]] | None = None,
+    protected: Collection[_Split] | None = None,
     ways: Collection[Way] = WAYS,
 ) -> Leaks:
     """The training rows that leak into a protected split; the same for any order of the inputs.
@@ -94,39 +94,47 @@ def find_leaks(
     Raises:
         UserError: a protected split has no annotations.
     """
+    tables = _by_split(annotations)
     groups = evaluation_splits(annotations) if protected is None else sorted(set(protected))
-    named = {(rows.set, rows.split) for rows in annotations}
     for name, split in groups:
-        if (name, split) not in named:
-            there_is = ", ".join(" ".join(pair) for pair in sorted(named)) or "nothing"
+        if (name, split) not in tables:
+            there_is = ", ".join(" ".join(pair) for pair in tables) or "nothing"
             raise UserError(
                 f"{name} {split} is to be protected from leaks but has no annotations (there is {there_is}); prepare "
                 "it, or take it off the list"
             )
-    items = _Items(pictures, annotations if "statement" in ways else ())
-    trained = [rows for rows in annotations if (rows.set, rows.split) not in groups]
-    trained_items = [items.of(rows) for rows in trained]
+    items = _Items(pictures, tables.values() if "statement" in ways else ())
+    numbers = {source: items.of(table) for source, table in tables.items()}
+    trained = [source for source in tables if source not in groups]
     in_training = np.zeros(len(items), dtype=bool)
-    for own in trained_items:
-        in_training[own] = True
+    for source in trained:
+        in_training[numbers[source]] = True
     in_groups = np.zeros((len(groups), len(items)), dtype=bool)
-    for rows in annotations:
-        if (rows.set, rows.split) in groups:
-            in_groups[groups.index((rows.set, rows.split)), items.of(rows)] = True
+    for shown, source in zip(in_groups, groups, strict=True):
+        shown[numbers[source]] = True
 
     links = _links(items, in_training, in_groups, ways)
     link_ways, link_groups, link_items = (links[name].to_numpy() for name in ("way", "group", "item"))
     counts: Counter[tuple[str, str, str, str]] = Counter()
-    first_links = [np.full(len(own), len(links)) for own in trained_items]
+    # Links are in the order of ways: a row's first one is the most certain.
+    first = {source: np.full(len(numbers[source]), len(links)) for source in trained}
     for group, (name, split) in enumerate(groups):
         link_of_item = np.full(len(items), len(links))
         link_of_item[link_items[link_groups == group]] = np.flatnonzero(link_groups == group)
-        for rows, own, first in zip(trained, trained_items, first_links, strict=True):
-            found = link_of_item[own].min(axis=1)
-            np.minimum(first, found, out=first)
-            for way, number in enumerate(np.bincount(link_ways[found[found < len(links)]])):
-                counts[rows.set, name, split, WAYS[way]] += int(number)
-    return Leaks(_rows(trained, first_links, links, groups, items), _counts(counts))
+        for source in trained:
+            own = link_of_item[numbers[source]].min(axis=1)
+            np.minimum(first[source], own, out=first[source])
+            for way, rows in enumerate(np.bincount(link_ways[own[own < len(links)]])):
+                counts[source[0], name, split, WAYS[way]] += int(rows)
+    return Leaks(_rows(tables, first, links, groups, items), _counts(counts))
+
+
+def _by_split(annotations: Sequence[SplitRows]) -> dict[_Split, pa.Table]:
+    """One table a split, sorted."""
+    parts: dict[_Split, list[pa.Table]] = {}
+    for rows in annotations:
+        parts.setdefault((rows.set, rows.split), []).append(rows.table)
+    return {key: pa.concat_tables(parts[key]) for key in sorted(parts)}
 
 
 class _Items:
@@ -134,33 +142,37 @@ class _Items:
 
     Args:
         pictures: see `find_leaks`.
-        annotations: whose statements count.
+        tables: whose statements count.
     """
 
-    def __init__(self, pictures: pa.Table, annotations: Sequence[SplitRows]) -> None:
+    def __init__(self, pictures: pa.Table, tables: Iterable[pa.Table]) -> None:
         self._pictures = pictures.select(["image_id", "coco_id", "sha256", "phash"]).sort_by("image_id")
-        words = [_words(rows) for rows in annotations if KIND_OF_SET[rows.set] == "statements"]
-        self._words = pc.unique(pa.chunked_array(words, pa.string())).sort()
+        texts = [chunk for table in tables if "statement" in table.column_names for chunk in table["statement"].chunks]
+        self._words = pc.unique(_words(pa.chunked_array(texts, pa.string()))).sort()
 
     def __len__(self) -> int:
         return len(self._pictures) + len(self._words)
 
-    def of(self, rows: SplitRows) -> np.ndarray:
-        """(rows, 1 to 3) int32: the numbers of every row's items."""
-        columns = [rows.table[name] for name in rows.table.column_names if name.endswith("image_id")]
+    def of(self, table: pa.Table) -> np.ndarray:
+        """(rows, 1 to 3): the numbers of every row's items.
+
+        Raises:
+            ValueError: a row has a picture that is not in the table of pictures.
+        """
+        columns = [table[name] for name in table.column_names if name.endswith("image_id")]
         numbers = [pc.index_in(column, self._pictures["image_id"]) for column in columns]
         if any(column.null_count for column in numbers):
-            raise ValueError(f"{rows.set} {rows.split} names a picture that is not in the table of pictures")
-        if KIND_OF_SET[rows.set] == "statements" and len(self._words):
-            numbers.append(pc.add(pc.index_in(_words(rows), self._words), len(self._pictures)))
+            raise ValueError("an annotation has a picture that is not in the table of pictures")
+        if "statement" in table.column_names and len(self._words):
+            numbers.append(pc.add(pc.index_in(_words(table["statement"]), self._words), len(self._pictures)))
         return np.stack([column.to_numpy() for column in numbers], axis=1)
 
     def keys(self, way: Way) -> np.ndarray:
         """(items,): equal for items that are the same in this way, -1 for those that have nothing to compare."""
         keys = np.full(len(self), -1)
-        pictures = keys[: len(self._pictures)]
+        pictures, statements = np.split(keys, [len(self._pictures)])  # views
         if way == "statement":
-            keys[len(pictures) :] = np.arange(len(self._words))
+            statements[:] = np.arange(len(statements))
         elif way == "id":
             pictures[:] = np.arange(len(pictures))
         else:
@@ -180,10 +192,9 @@ class _Items:
         return names
 
 
-def _words(rows: SplitRows) -> pa.ChunkedArray:
-    """The statements' letters and digits: neither case nor punctuation makes another statement."""
-    lower = pc.utf8_lower(rows.table[TEXT_COLUMN["statements"]])
-    return pc.utf8_trim_whitespace(pc.replace_substring_regex(lower, r"[^\pL\pN]+", " "))
+def _words(statements: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Their letters and digits: neither case nor punctuation makes another statement."""
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(statements), r"[^\pL\pN]+", " "))
 
 
 def _links(items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: Collection[Way]) -> pa.Table:
@@ -196,24 +207,24 @@ def _links(items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: 
         ways: which count.
 
     Returns:
-        Numbers of way, group (the protected split) and bits (that differ), of witness (the split's item) and item,
-        sorted by these.
+        Numbers of way, group (the protected split), bits (that differ), witness (the split's item) and item, in the
+        order of ways, groups and items.
     """
     parts = [np.empty((0, len(_LINK)), np.int64)]
+    in_evaluation = np.logical_or.reduce(in_groups)
     unlinked = np.tile(in_training, (len(in_groups), 1))
     for way, name in enumerate(WAYS):
         if name not in ways:
             continue
         keys = items.keys(name)
-        pairs = (_look_alikes if name == "looks" else _equals)(items, keys, in_training, in_groups.any(axis=0))
+        pairs = (_look_alikes if name == "looks" else _equals)(items, keys, in_training, in_evaluation)
         for group, shown in enumerate(in_groups):
             item, witness, bits = _closest(pairs, keys, shown)
             new = unlinked[group, item]
             unlinked[group, item] = False
             numbers = (np.full_like(item, way), np.full_like(item, group), bits, witness, item)
             parts.append(np.stack(numbers, axis=1)[new])
-    links = pa.table(dict(zip(_LINK, np.concatenate(parts).T, strict=True)))
-    return links.sort_by([(name, "ascending") for name in _LINK])
+    return pa.table(dict(zip(_LINK, np.concatenate(parts).T, strict=True)))
 
 
 def _equals(items: _Items, keys: np.ndarray, in_training: np.ndarray, in_evaluation: np.ndarray) -> np.ndarray:
@@ -252,33 +263,35 @@ def _closest(pairs: np.ndarray, keys: np.ndarray, shown: np.ndarray) -> tuple[np
 
 
 def _rows(
-    trained: Sequence[SplitRows],
-    first_links: Sequence[np.ndarray],
+    tables: Mapping[_Split, pa.Table],
+    first: Mapping[_Split, np.ndarray],
     links: pa.Table,
-    groups: Sequence[tuple[str, str]],
+    groups: Sequence[_Split],
     items: _Items,
 ) -> pa.Table:
-    """`Leaks.rows`: every row of `trained` that has a link."""
-    used = np.unique(np.concatenate([np.empty(0, np.int64), *first_links]))
-    used = used[used < len(links)]
+    """`Leaks.rows`, from the first link of every training row; it is len(links) for those that have none."""
+    is_used = np.zeros(len(links) + 1, dtype=bool)
+    for own in first.values():
+        is_used[own] = True
+    used = np.flatnonzero(is_used[:-1])
     explained = _explain(links.take(pa.array(used)), groups, items)
     schema = pa.schema([(name, pa.string()) for name in ("set", "split", "row_id", "reason", "detail")])
-    tables = [schema.empty_table()]
-    for rows, first in zip(trained, first_links, strict=True):
-        leaking = np.flatnonzero(first < len(links))
-        reasons = explained.take(pa.array(np.searchsorted(used, first[leaking])))
+    parts = [schema.empty_table()]
+    for (name, split), own in first.items():
+        leaking = np.flatnonzero(own < len(links))
+        reasons = explained.take(pa.array(np.searchsorted(used, own[leaking])))
         columns = {
-            "set": pa.repeat(rows.set, len(leaking)),
-            "split": pa.repeat(rows.split, len(leaking)),
-            "row_id": rows.table.column(0).take(pa.array(leaking)).cast(pa.string()),
+            "set": pa.repeat(name, len(leaking)),
+            "split": pa.repeat(split, len(leaking)),
+            "row_id": tables[name, split].column(0).take(pa.array(leaking)).cast(pa.string()),
             "reason": reasons["reason"],
             "detail": reasons["detail"],
         }
-        tables.append(pa.table(columns, schema))
-    return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ("set", "split", "row_id")])
+        parts.append(pa.table(columns, schema))
+    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("set", "split", "row_id")])
 
 
-def _explain(links: pa.Table, groups: Sequence[tuple[str, str]], items: _Items) -> pa.Table:
+def _explain(links: pa.Table, groups: Sequence[_Split], items: _Items) -> pa.Table:
     """Reason and detail of every link."""
     splits = [groups[group] for group in links["group"].to_pylist()]
     details = [

@@ -1,15 +1,18 @@
 """What leaks is found, in whatever way, and nothing else; what is found does not depend on the order of anything."""
 
+import io
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from eve_core.data.leakage import WAYS, Leaks, SplitRows, evaluation_splits, find_leaks
-from eve_core.data.perceptual_hash import DISTANCE
+from eve_core.data.perceptual_hash import DISTANCE, perceptual_hash
 from eve_core.data.records import KIND_OF_SET, SCHEMAS
 from eve_core.errors import UserError
 
@@ -301,9 +304,25 @@ def test_the_order_of_the_inputs_changes_nothing():
 
 
 def test_a_picture_that_is_not_in_the_table_is_an_error():
-    with pytest.raises(ValueError, match="sbu train names a picture"):
+    with pytest.raises(ValueError, match="a picture that is not in the table"):
         leaks(PICTURES, VAL, rows("sbu", "train", ("1", "sbu/404", "x")))
 
 
 def test_nothing_to_look_at():
     assert found(leaks([])) == []
+
+
+@pytest.mark.real_data
+def test_small_copies_of_real_photographs_leak_and_no_other_photograph_does(real_data: Path):
+    pictures, copies = [], []
+    for index, path in enumerate(sorted((real_data / "coco" / "images" / "val2014").glob("*.jpg"))[:60]):
+        with Image.open(path) as photograph:
+            pictures.append(picture(f"coco/{index}", index, phash=perceptual_hash(photograph)))
+            buffer = io.BytesIO()
+            photograph.resize((photograph.width // 2, photograph.height // 2)).save(buffer, "JPEG", quality=60)
+        copies.append(picture(f"sbu/{index}", 100 + index, phash=perceptual_hash(Image.open(buffer))))
+    val = rows("vqa_v2", "val", *((index, f"coco/{index}", "what is it?") for index in range(30)))
+    web = rows("sbu", "train", *((str(index), f"sbu/{index}", "a photograph") for index in range(20, 60)))
+    result = leaks([*pictures, *copies], val, web)
+    assert {row[2] for row in found(result)} == {str(index) for index in range(20, 30)}
+    assert result.counts["way"].to_pylist() == ["looks"]

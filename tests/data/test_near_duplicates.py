@@ -58,12 +58,13 @@ def test_without_hashes_there_are_no_pairs(number, other):
 
 
 def test_how_many_are_compared_at_a_time_changes_nothing(monkeypatch):
-    hashes = drawn(0, 300)
+    hashes = drawn(0, 150)
     hashes[:, :2] = 7  # one band is the same in all
     expected = near_duplicates(hashes, hashes, key_distance=12, distance=128)
-    assert len(expected) > 300
-    for number in (1, 299, 1000):
-        monkeypatch.setattr(module, "_AT_ONCE", number)
+    assert len(expected) > 150
+    for number in (7, 100, 301):
+        monkeypatch.setattr(module, "_PAIRS_AT_ONCE", number)
+        monkeypatch.setattr(module, "_QUERIES_AT_ONCE", number)
         assert np.array_equal(near_duplicates(hashes, hashes, key_distance=12, distance=128), expected)
 
 

@@ -35,7 +35,8 @@ lint: setup  ## Check style, types and configs
 	$(BIN)/eve check
 
 bench: setup  ## Measure speed and memory on an idle machine (benchmarks/README.md)
-	@for name in encoder soft_router pretraining_tasks text_trimming; do \
+	@for name in encoder soft_router pretraining_tasks text_trimming \
+		prepare loader validation near_duplicates; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 

@@ -218,7 +218,7 @@ class DataConfig(Section):
 class ValidationConfig(Section):
     """The data checks: what stops a run, what is left out of it, and what is only reported."""
 
-    enabled_suites: list[str] = ["images", "captions", "questions", "statements", "splits"]
+    enabled_suites: list[str] = ["columns", "images", "captions", "questions", "statements", "splits"]
     """Which kinds of table are checked; a kind that the data set does not hold is skipped and reported."""
     rows_in_message: int = 5
     """How many offending rows a failing expectation names."""

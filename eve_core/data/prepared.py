@@ -142,7 +142,7 @@ class PreparedData:
         try:
             tables = [pq.read_table(self.path / shard.path, columns=columns, memory_map=True) for shard in shards]
             return pa.concat_tables([table.cast(schema) for table in tables] or [schema.empty_table()])
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"a shard of {self.path} cannot be read ({error}); fetch the data set again") from None
 
 

@@ -1,139 +1,104 @@
 """Validating prepared data with Great Expectations."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from eve_core.config import ValidationConfig
 from eve_core.data.prepared import PreparedData
+from eve_core.data.records import TEXT_COLUMN
 from eve_core.data.staging import staged_folder
 from eve_core.progress import track
-from eve_core.quality.data_docs import finish_data_docs, site_config
+from eve_core.quality.checkpoint import Outcome, evaluate, quiet_context
+from eve_core.quality.data_docs import finish_data_docs
+from eve_core.quality.drift import compare, read_statistics
+from eve_core.quality.overviews import COLUMNS, SPLITS
+from eve_core.quality.page import STYLE, write_page
+from eve_core.quality.quarantine import quarantined_rows, summarise, write_quarantine
 from eve_core.quality.report import ExpectationResult, ValidationReport
-from eve_core.quality.suites import Suite, build_suite, load_suite
-from eve_core.quality.tables import CheckedTable, checked_tables
+from eve_core.quality.statistics import STATISTICS, statistics_of
+from eve_core.quality.suites import load_suite
+from eve_core.quality.tables import CheckedTable, checked_tables, read_tables
 
 _REPORT = "report.json"
 _EXAMPLES_IN_REPORT = 20
 
 
-def validate_data(data: PreparedData, config: ValidationConfig, report_dir: Path) -> ValidationReport:
-    """Evaluate the enabled suites on every table of their kind, and write report.json and data docs.
+def validate_data(
+    data: PreparedData, config: ValidationConfig, report_dir: Path, *, previous: Path | None = None
+) -> ValidationReport:
+    """Evaluate the enabled suites on every table of their kind, set rows apart, and compare with the revision before.
+
+    Writes index.html (every number and figure), report.json, statistics.json, quarantine.parquet (the rows that a
+    reader leaves out who opens the data with this report, see `PreparedData.open`) and Great Expectations' data docs.
 
     Args:
-        data: what is validated.
-        config: which suites are enabled.
+        data: what is validated, opened without an earlier report.
+        config: which suites are enabled, and how much of what is allowed.
         report_dir: folder that becomes the report; an earlier report in it is replaced as a whole.
+        previous: folder with the statistics.json of an earlier report, to look for drift; None for no comparison.
 
     Raises:
-        UserError: a suite is unknown, or `report_dir` holds something that is no validation report.
+        UserError: a suite is unknown, `previous` is no report, or `report_dir` holds something that is no report.
     """
     report_dir = Path(report_dir)
     suites = {kind: load_suite(kind) for kind in config.enabled_suites}
+    before = read_statistics(previous) if previous else None
+    names = checked_tables(data, config)
     examples = max(config.rows_in_message, _EXAMPLES_IN_REPORT)
+    results, quarantine, rows_apart = [], [], []
+    statistics: dict[str, Any] = {}
     with staged_folder(report_dir, _REPORT) as folder:
-        tables = list(checked_tables(data, list(suites)))
+        context = quiet_context(folder)
+        for table in track(read_tables(data, config), "validating", total=len(names), unit="table"):
+            suite = suites[table.kind]
+            outcomes = evaluate(context, table, suite.about(table.set), f"data-{data.digest[:12]}")
+            results += [_result(table, suite.row_id, outcome, examples) for outcome in outcomes]
+            if table.kind == COLUMNS and not all(outcome.passed for outcome in outcomes):
+                break  # the others cannot be read
+            if table.kind not in (COLUMNS, SPLITS):
+                statistics[table.name] = statistics_of(table)
+            if table.kind in TEXT_COLUMN:
+                rows_apart.append(quarantined_rows(table, suite, outcomes))
+                quarantine.append(summarise(table, rows_apart[-1], config.quarantine_budget))
+        context.build_data_docs()
         report = ValidationReport(
             data_digest=data.digest,
-            results=_evaluate(tables, suites, folder, data.digest, examples),
-            skipped=[kind for kind in suites if kind not in {table.kind for table in tables}],
+            previous_digest=before["data_digest"] if before else None,
+            results=results,
+            quarantine=quarantine,
+            drift=compare(statistics, before["tables"], config) if before and statistics else [],
+            skipped=[kind for kind in suites if kind not in {found for found, _ in names}],
             folder=report_dir,
             rows_in_message=config.rows_in_message,
         )
-        finish_data_docs(folder, report)
+        write_quarantine(folder, rows_apart)
+        content = {"format": 1, "data_digest": data.digest, "tables": statistics}
+        (folder / STATISTICS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (folder / _REPORT).write_text(report.to_json(), encoding="utf-8")
+        write_page(folder, report, statistics, before, data.manifest, finish_data_docs(folder, STYLE))
     return report
 
 
-def _evaluate(
-    tables: list[CheckedTable], suites: dict[str, Suite], site: Path, digest: str, examples: int
-) -> list[ExpectationResult]:
-    """Run one checkpoint a table and let Great Expectations write its pages into `site`."""
-    import great_expectations as gx
-    from great_expectations.core.run_identifier import RunIdentifier
-
-    context = _quiet_context(site)
-    source = context.data_sources.add_or_update_pandas("prepared")
-    built = {kind: context.suites.add_or_update(build_suite(kind, suite)) for kind, suite in suites.items()}
-    results = []
-    for table in track(tables, "validating", unit="table"):
-        suite = suites[table.kind]
-        name = f"{table.kind}-{table.set}"
-        batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all rows")
-        definition = gx.ValidationDefinition(name=name, data=batch, suite=built[table.kind])
-        checkpoint = gx.Checkpoint(
-            name=name,
-            validation_definitions=[context.validation_definitions.add_or_update(definition)],
-            result_format={
-                "result_format": "SUMMARY",
-                "unexpected_index_column_names": [suite.row_id],
-                "partial_unexpected_count": examples,
-            },
-        )
-        outcome = context.checkpoints.add_or_update(checkpoint).run(
-            batch_parameters={"dataframe": table.rows}, run_id=RunIdentifier(run_name=f"data-{digest[:12]}")
-        )
-        (validation,) = outcome.run_results.values()
-        results += _results(table, suite, validation.results)
-    context.build_data_docs()
-    return results
-
-
-def _quiet_context(site: Path) -> Any:
-    """An in-memory project whose only trace is the site, which shows no bars of its own and reports to nobody."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
+def _result(table: CheckedTable, row_id: str, outcome: Outcome, examples: int) -> ExpectationResult:
+    declared, identifiers = outcome.declared, table.rows[row_id]
+    return ExpectationResult(
+        table=table.name,
+        suite=table.kind,
+        expectation=declared.type,
+        column=declared.column,
+        arguments={name: value for name, value in declared.kwargs.items() if name != "column"},
+        why=declared.why,
+        severity=declared.severity,
+        passed=outcome.passed,
+        rows=table.rows.num_rows,
+        observed=outcome.error or [_plain(value) for value in outcome.observed[:examples]],
+        unexpected_count=len(outcome.offending),
+        example_rows=[str(identifiers[place]) for place in outcome.offending[:examples].tolist()],
     )
-
-    settings = DataContextConfig(
-        store_backend_defaults=InMemoryStoreBackendDefaults(),
-        data_docs_sites={"prepared data": site_config(site)},
-        progress_bars=ProgressBarsConfig(globally=False),
-        analytics_enabled=False,
-    )
-    return gx.get_context(mode="ephemeral", project_config=settings)
-
-
-def _results(table: CheckedTable, suite: Suite, outcomes: list[Any]) -> list[ExpectationResult]:
-    """Great Expectations' answers in the order in which the suite declares the expectations."""
-    by_position = {outcome.expectation_config.meta["position"]: outcome for outcome in outcomes}
-    results = []
-    for position, declared in enumerate(suite.expectations):
-        outcome = by_position[position]
-        found = outcome.result
-        results.append(
-            ExpectationResult(
-                table=table.name,
-                suite=table.kind,
-                expectation=declared.type,
-                column=declared.column,
-                why=declared.why,
-                severity=declared.severity,
-                passed=bool(outcome.success),
-                rows=len(table.rows),
-                observed=_plain(_observed(outcome)),
-                unexpected_count=int(found.get("unexpected_count") or 0),
-                example_rows=[str(row[suite.row_id]) for row in found.get("partial_unexpected_index_list") or []],
-            )
-        )
-    return results
-
-
-def _observed(outcome: Any) -> Any:
-    if not outcome.result and not outcome.success:  # it could not be evaluated: a column is missing, say
-        messages = {
-            info["exception_message"] for info in outcome.exception_info.values() if isinstance(info, dict)
-        } or {outcome.exception_info.get("exception_message")}
-        return "; ".join(sorted(str(message) for message in messages))
-    return outcome.result.get("observed_value", outcome.result.get("partial_unexpected_list"))
 
 
 def _plain(value: Any) -> Any:
     """`value` as JSON has it: numpy scalars become Python's."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
+    value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, str | int | float | bool | None) else str(value)

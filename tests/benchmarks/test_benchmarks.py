@@ -184,3 +184,10 @@ def test_pretraining_rate(tmp_path):
     for row in result["rows"]:
         assert row["pairs_per_second"] > 0
         assert row["mfu"] is None  # nobody states a peak for this processor
+
+
+@pytest.mark.slow
+def test_prepare(tmp_path):
+    result = run_quick("prepare", tmp_path)
+    assert {row["work"] for row in result["rows"]} == {"prepare", "decode"}
+    assert all(row["pictures_per_second"] > 0 for row in result["rows"])

@@ -55,7 +55,11 @@ def set_leaks_apart(
     for name, summary in manifest.sets.items():
         own = quarantine[name] + leaks.get(name, [])
         shards += write_quarantine(folder, name, own)
-        counts = Counter(summary.counts)
+        # Of the shards, not of the summary: that of a set prepared earlier already lacks the rows that leaked then.
+        counts: Counter[str] = Counter()
+        for shard in manifest.shards:
+            if shard.set == name and shard.split is not None:
+                counts[shard.split] += shard.rows
         counts.subtract(Counter(leak.split or "" for leak in leaks.get(name, [])))
         reasons, examples = summarise(own)
         sets[name] = replace(summary, counts=dict(counts), quarantined=reasons, quarantined_examples=examples)

@@ -275,6 +275,8 @@ def test_training_rows_that_show_a_test_picture_are_set_apart_and_come_back_with
     assert summary.counts == {"train": 2}
     assert summary.quarantined == {"leaks_into_flickr30k_test": 2}
     assert all("flickr30k/copy" in row["detail"] for row in both.table("quarantine").to_pylist())
+    # Preparing again, or another set, changes nothing.
+    assert quiet(train, tmp_path / "out", leak_ways=WAYS).digest == both.digest
     # In the other order it is the same, and without the test set the rows are back.
     quiet(test, tmp_path / "other", leak_ways=WAYS)
     assert quiet(train, tmp_path / "other", leak_ways=WAYS).digest == both.digest

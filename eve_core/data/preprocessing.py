@@ -1,5 +1,6 @@
 """What stands between a record and the model: the tokenizer and the picture's size, saved beside the weights."""
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ class Preprocessor:
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.max_text_length = max_text_length
+        # Encoding with it takes a third of the time. A copy, because a call of the tokenizer changes its truncation.
+        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._backend.enable_truncation(max_text_length)
+        self._backend.no_padding()
 
     def picture(self, data: bytes, name: str = "the picture") -> "torch.Tensor":
         """Bytes of a picture -> (3, image_size, image_size) in [-1, 1]."""
@@ -32,8 +37,16 @@ class Preprocessor:
 
     def text(self, text: str) -> dict[str, list[int]]:
         """A text -> its input_ids and attention_mask, lists of equal length, not padded."""
-        encoded = self.tokenizer(text, truncation=True, max_length=self.max_text_length)
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        return self.texts([text])[0]
+
+    def texts(self, texts: list[str]) -> list[dict[str, list[int]]]:
+        """Several texts, each as by `text`."""
+        every = [encoded.ids for encoded in self._backend.encode_batch_fast(texts)]
+        return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in every]
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """How long the input_ids of every text are."""
+        return [len(encoded) for encoded in self._backend.encode_batch_fast(texts)]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer and picture settings into a model's folder, where `load` and the Auto classes find them."""

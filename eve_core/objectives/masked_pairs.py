@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.examples import Examples
 from eve_core.data.masking import mask_patches, mask_tokens
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from eve_core.model import EveConfig
 
 
-class MaskedPairs:
+class MaskedPairs(Examples):
     """Picture-caption pairs as examples of `EveForPreTraining`.
 
     Args:
@@ -26,6 +28,7 @@ class MaskedPairs:
         model_config: of the model; its tasks decide what an example holds.
         image_mask_ratio: share of the patches to mask.
         text_mask_ratio: share of the text tokens to mask.
+        augmentation: how pictures are changed; None takes them whole, as in evaluation.
     """
 
     def __init__(
@@ -36,62 +39,56 @@ class MaskedPairs:
         model_config: "EveConfig",
         image_mask_ratio: float,
         text_mask_ratio: float,
+        augmentation: AugmentationConfig | None = None,
     ) -> None:
-        self.image_ids = captions["image_id"]
-        self.captions = captions["caption"]
-        self.images = images
-        self.preprocessor = preprocessor
+        super().__init__(captions.select(["image_id", "caption"]), "caption", images, preprocessor, augmentation)
         self.tasks = model_config.pretraining_tasks
         self.num_patches = model_config.num_patches
         self.image_mask_ratio = image_mask_ratio
         self.text_mask_ratio = text_mask_ratio
+        tokenizer = preprocessor.tokenizer
+        self.mask_token_id = tokenizer.mask_token_id
+        self.is_word = np.ones(len(tokenizer), dtype=bool)
+        self.is_word[tokenizer.all_special_ids] = False
 
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
-        """Pair `index` with what the tasks need of it.
+    def build(self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator) -> dict[str, Any]:
+        """A pair with what the tasks need of it, but for its picture.
 
         Args:
-            index: row of the captions.
-            generator: source of the masks. Patches and tokens have a stream of their own each, so that neither's mask
-                depends on what else is a task.
+            row: image_id and caption.
+            text: the caption's tokens.
+            generator: source of the masks, which come before all else and in this order, asked for or not: patches,
+                tokens. So neither depends on what else is a task, nor on the augmentation.
 
         Returns:
-            pixel_values, input_ids and attention_mask; visible_patches and masked_patches for mim; masked_input_ids and
-            token_mask for mlm; image_ids, an int64 that captions of one picture share, for itc.
+            input_ids and attention_mask; visible_patches and masked_patches for mim; masked_input_ids and token_mask
+            for mlm; image_ids, an int64 that captions of one picture share, for itc.
 
         Raises:
-            UserError: the picture is missing or unreadable, or the caption has no word to mask.
+            UserError: the caption has no word to mask.
         """
-        image_id = self.image_ids[index].as_py()
-        caption = self.captions[index].as_py()
-        text = self.preprocessor.text(caption)
+        visible, masked = mask_patches(self.num_patches, self.image_mask_ratio, generator)
         input_ids = np.array(text["input_ids"])
-        of_patches, of_tokens = generator.spawn(2)
-        example = {
-            "pixel_values": self.preprocessor.picture(self.images[image_id], image_id),
-            "input_ids": input_ids,
-            "attention_mask": np.array(text["attention_mask"]),
-        }
+        example: dict[str, Any] = {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
         if "mim" in self.tasks:
-            visible, masked = mask_patches(self.num_patches, self.image_mask_ratio, of_patches)
             example |= {"visible_patches": visible, "masked_patches": masked}
         if "mlm" in self.tasks:
-            tokenizer = self.preprocessor.tokenizer
-            words = ~np.isin(input_ids, tokenizer.all_special_ids)
             try:
-                token_mask = mask_tokens(words, self.text_mask_ratio, of_tokens)
+                token_mask = mask_tokens(self.is_word[input_ids], self.text_mask_ratio, generator)
             except ValueError:
                 raise UserError(
-                    f"caption {caption!r} of picture {image_id} has no word to mask; mend or remove it in the "
-                    "annotation file and prepare the data again"
+                    f"caption {row['caption']!r} of picture {row['image_id']} has no word to mask; mend or remove it "
+                    "in the annotation file and prepare the data again"
                 ) from None
-            masked_input_ids = np.where(token_mask, tokenizer.mask_token_id, input_ids)
+            masked_input_ids = np.where(token_mask, self.mask_token_id, input_ids)
             example |= {"masked_input_ids": masked_input_ids, "token_mask": token_mask}
         if "itc" in self.tasks:
-            example["image_ids"] = _number_of(image_id)
+            example["image_ids"] = _number_of(row["image_id"])
         return example
+
+    def pictures(self, row: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """The picture and its caption."""
+        return [row["image_id"]], [row["caption"]]
 
 
 def _number_of(image_id: str) -> int:

@@ -10,7 +10,6 @@ from eve_core.config.training import AugmentationConfig
 from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
-from eve_core.data.transforms import stack
 from eve_core.errors import UserError
 from eve_core.progress import Progress
 from eve_core.tasks.task import Task, TaskScores, batches, text_batch
@@ -113,13 +112,13 @@ class Nlvr2Task(Task):
 
 
 class _Statements(Examples):
-    def example(
-        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
-    ) -> dict[str, Any]:
+    def build(self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator) -> dict[str, Any]:
+        return {**text, "labels": int(row["label"])}
+
+    def pictures(self, row: dict[str, Any]) -> tuple[list[str], list[str]]:
         # Left stays left: mirrored together, the pictures still face as the statement says they do. (The official code
         # mirrors one without the other, whatever the statement.)
-        pair = self.pictures([row["left_image_id"], row["right_image_id"]], [row["statement"]], generator)
-        return {"pixel_values": stack(pair), **text, "labels": int(row["label"])}
+        return [row["left_image_id"], row["right_image_id"]], [row["statement"]]
 
 
 def _pair(preprocessor: Preprocessor, left: bytes, right: bytes) -> "torch.Tensor":

@@ -109,11 +109,11 @@ class RetrievalTask(Task):
 
 
 class _Pairs(Examples):
-    def example(
-        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
-    ) -> dict[str, Any]:
-        [pixel_values] = self.pictures([row["image_id"]], [row["caption"]], generator)
-        return {"pixel_values": pixel_values, **text, "image_ids": zlib.crc32(row["image_id"].encode())}
+    def build(self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator) -> dict[str, Any]:
+        return {**text, "image_ids": zlib.crc32(row["image_id"].encode())}
+
+    def pictures(self, row: dict[str, Any]) -> tuple[list[str], list[str]]:
+        return [row["image_id"]], [row["caption"]]
 
 
 class _LazyPictures:

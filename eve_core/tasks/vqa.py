@@ -132,14 +132,14 @@ class _Questions(Examples):
         if not len(self):
             raise UserError("no training question has an answer in the vocabulary; lower finetuning.min_answer_count")
 
-    def example(
-        self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator
-    ) -> dict[str, Any]:
+    def build(self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator) -> dict[str, Any]:
         labels = np.zeros(self.num_labels, dtype=np.float32)
         for number, count in self._known_answers(row["answers"]).items():
             labels[number] = _TARGET_BY_COUNT.get(count, 1.0)
-        [pixel_values] = self.pictures([row["image_id"]], [row["question"], *row["answers"]], generator)
-        return {"pixel_values": pixel_values, **text, "labels": labels}
+        return {**text, "labels": labels}
+
+    def pictures(self, row: dict[str, Any]) -> tuple[list[str], list[str]]:
+        return [row["image_id"]], [row["question"], *row["answers"]]
 
     def _known_answers(self, answers: list[str]) -> dict[int, int]:
         """How many gave each answer of the vocabulary, by its number."""

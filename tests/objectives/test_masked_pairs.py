@@ -5,7 +5,9 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from eve_core.config.training import AugmentationConfig
 from eve_core.data.schedule import ShuffledEpochs
 from eve_core.errors import UserError
 
@@ -43,7 +45,7 @@ def test_masks_follow_from_seed_epoch_and_index_alone(network, pairs_of):
     pairs = pairs_of(network())
 
     def masks(seed: int, position: int) -> tuple[list[int], list[bool]]:
-        example = ShuffledEpochs(len(pairs), 3 * len(pairs), seed, pairs.example)[position]
+        example = ShuffledEpochs(pairs, 3 * len(pairs), seed)[position]
         return example["masked_patches"].tolist(), example["token_mask"].tolist()
 
     positions = [*range(6), *range(len(pairs), len(pairs) + 6)]
@@ -55,9 +57,9 @@ def test_masks_follow_from_seed_epoch_and_index_alone(network, pairs_of):
 
 def test_a_pair_is_masked_anew_every_epoch(network, pairs_of):
     pairs = pairs_of(network())
-    epochs = ShuffledEpochs(len(pairs), 4 * len(pairs), 1, lambda index, generator: {"index": index, "draw": generator})
-    draws = [epochs[position] for position in range(len(epochs))]
-    masks = [pairs.example(0, draw["draw"])["masked_patches"].tolist() for draw in draws if draw["index"] == 0]
+    epochs = ShuffledEpochs(pairs, 4 * len(pairs), 1)
+    positions = [position for position in range(len(epochs)) if epochs.place(position)[1] == 0]
+    masks = [epochs[position]["masked_patches"].tolist() for position in positions]
     assert len(masks) == 4
     assert len({str(mask) for mask in masks}) == 4
 
@@ -70,6 +72,16 @@ def test_a_mask_is_the_same_whatever_else_is_a_task(network, pairs_of, task, mas
         for tasks in task_sets
     ]
     assert masks[0] == masks[1] == masks[2]
+
+
+def test_masks_are_the_same_with_and_without_augmentation(network, pairs_of):
+    plain, changed = pairs_of(network()), pairs_of(network())
+    changed.augmentation = AugmentationConfig(rand_augment=(2, 7), color_jitter=0.4)
+    for index in range(len(plain)):
+        one, other = (pairs.example(index, np.random.default_rng(index)) for pairs in (plain, changed))
+        assert one["masked_patches"].tolist() == other["masked_patches"].tolist()
+        assert one["token_mask"].tolist() == other["token_mask"].tolist()
+        assert not torch.equal(one["pixel_values"], other["pixel_values"])
 
 
 @pytest.mark.parametrize("tasks", [["mlm"], ["mim"], ["itc"], ["mlm", "mim"], ["mlm", "itc", "itm"]])

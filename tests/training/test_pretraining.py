@@ -3,12 +3,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from eve_core.config import ModelConfig, PretrainingConfig, Split
+from eve_core.config.training import AugmentationConfig
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
 from eve_core.model import EveForPreTraining
@@ -81,6 +83,19 @@ def test_a_torn_checkpoint_is_passed_over(prepared, pretrained, tmp_path):
 
 def test_the_number_of_workers_changes_nothing(prepared, pretrained, tmp_path):
     assert_same_weights(run_pretraining(prepared, tmp_path, workers=2), pretrained)
+
+
+def test_nor_does_it_or_a_kill_with_all_augmentations_and_length_buckets(prepared, tmp_path):
+    def run(name: str, **changes: Any) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        objective = {"augmentation": AugmentationConfig(rand_augment=(2, 7), color_jitter=0.4)}
+        return run_pretraining(prepared, tmp_path / name, objective=objective, length_buckets=True, **changes)
+
+    whole = run("whole")
+    assert_same_weights(run("workers", workers=4), whole)
+    with pytest.raises(Crashed):
+        run("killed", log=crash_at(5))
+    assert_same_weights(run("killed", workers=1), whole)
 
 
 def test_another_seed_gives_other_weights(prepared, pretrained, tmp_path):

@@ -1,5 +1,7 @@
 """The loop: which parameters learn how fast, and which of them decay."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -23,9 +25,9 @@ class Numbers:
     def __len__(self) -> int:
         return self.number
 
-    def example(self, index: int, generator: np.random.Generator) -> dict[str, torch.Tensor]:
-        x = torch.from_numpy(generator.standard_normal(3)).float()
-        return {"x": x, "y": 2 * x}
+    def make(self, indices: Sequence[int], generators: Sequence[np.random.Generator]) -> list[dict[str, torch.Tensor]]:
+        drawn = [torch.from_numpy(generator.standard_normal(3)).float() for generator in generators]
+        return [{"x": x, "y": 2 * x} for x in drawn]
 
 
 class TwoLayers(nn.Module):
@@ -123,13 +125,42 @@ def test_examples_come_in_the_order_of_the_schedule(tmp_path):
     class Recorded(Numbers):
         seen: list[int] = []  # noqa: RUF012 (one for the test)
 
-        def example(self, index, generator):
-            self.seen.append(index)
-            return super().example(index, generator)
+        def make(self, indices, generators):
+            self.seen += indices
+            return super().make(indices, generators)
 
     run(TwoLayers(), constant_gradient, tmp_path, examples=Recorded(), steps=5, batch_size=4)
-    schedule = ShuffledEpochs(12, 20, 1, lambda index, generator: {"index": index})
-    assert Recorded.seen[:20] == [schedule[position]["index"] for position in range(20)]
+    schedule = ShuffledEpochs(Numbers(), 20, 1)
+    assert Recorded.seen[:20] == [schedule.place(position)[1] for position in range(20)]
+
+
+def test_the_examples_of_a_step_are_about_equally_long_where_that_is_asked_for(tmp_path):
+    class Recorded(Numbers):
+        seen: list[int] = []  # noqa: RUF012 (one for the test)
+
+        def count_tokens(self):
+            return np.arange(self.number) % 3
+
+        def make(self, indices, generators):
+            self.seen += indices
+            return super().make(indices, generators)
+
+    run(TwoLayers(), constant_gradient, tmp_path, examples=Recorded(), steps=3, batch_size=4, length_buckets=True)
+    batches = [Recorded.seen[start : start + 4] for start in (0, 4, 8)]
+    assert sorted(Recorded.seen[:12]) == list(range(12))
+    assert [len({index % 3 for index in batch}) for batch in batches] == [1, 1, 1]
+
+
+def test_pixels_reach_the_model_normalised(tmp_path):
+    class Pictures(Numbers):
+        def make(self, indices, generators):
+            return [{"pixel_values": torch.full((3, 2, 2), 255, dtype=torch.uint8)} for _ in indices]
+
+    def objective(model, batch):
+        assert torch.equal(batch["pixel_values"], torch.ones(4, 3, 2, 2))
+        return no_gradient(model, {"x": batch["pixel_values"]})
+
+    run(TwoLayers(), objective, tmp_path, examples=Pictures(), batch_size=4)
 
 
 def test_nothing_to_train_on_is_refused(tmp_path):

@@ -1,0 +1,174 @@
+"""The loader (decode, crop, flip, tokenise, mask, collate) against bare torchvision decoding of the same pictures."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, SequentialSampler
+from torchvision.io import ImageReadMode, decode_image
+
+from benchmarks.measure import take_turns
+from benchmarks.results import Line, parser, publish
+from eve_core.config import DataConfig, TokenizerConfig
+from eve_core.config.training import AugmentationConfig
+from eve_core.data.collation import Collator
+from eve_core.data.examples import Examples
+from eve_core.data.prepare import prepare_all
+from eve_core.data.prepared import PreparedData
+from eve_core.data.preprocessing import Preprocessor
+from eve_core.data.schedule import ShuffledEpochs
+from eve_core.data.tokenizer import train_tokenizer
+from eve_core.model import EveConfig
+from eve_core.objectives import MaskedPairs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARE_TARGET = 0.80
+_SAMPLE = Path(os.environ.get("EVE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / "coco"
+AUGMENTATIONS = {
+    "loader": AugmentationConfig(),
+    "loader, colour jitter": AugmentationConfig(color_jitter=0.4),
+    "loader, RandAugment": AugmentationConfig(rand_augment=(2, 7)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and publish."""
+    command = parser(__doc__)
+    command.set_defaults(device="cpu")
+    command.add_argument("--size", type=int, default=224, help="side of the model's pictures in pixels (224)")
+    command.add_argument("--batch", type=int, default=64, help="pairs a batch (64)")
+    command.add_argument("--pictures", type=int, help="pictures at most (all of the COCO sample; 8 with --quick)")
+    command.add_argument("--synthetic", action="store_true", help="drawn photographs even where there are real ones")
+    options = command.parse_args(arguments)
+    number = options.pictures or (8 if options.quick else None)
+    real = _SAMPLE.is_dir() and not (options.synthetic or options.quick)
+
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        coco = _SAMPLE if real else _draw_photographs(Path(folder) / "coco", number or 256)
+        data = _prepare(coco, Path(folder))
+        rows = _one_caption_a_picture(data.table("captions"))[:number]
+        files = [
+            torch.frombuffer(bytearray(data.images[name]), dtype=torch.uint8) for name in rows["image_id"].to_pylist()
+        ]
+        contestants: dict[str, Callable[[], object]] = {"decoding": partial(_decode, files)}
+        for name, augmentation in AUGMENTATIONS.items():
+            pairs = _pairs(data, rows, options.size, augmentation)
+            contestants[name] = partial(_load, pairs, options.batch)
+        timings = take_turns(contestants, torch.device("cpu"), rounds=options.rounds, description="loader")
+
+    decoding = timings["decoding"]
+    measured = {
+        "rows": [
+            {
+                "contestant": name,
+                **timing.summary,
+                "pictures_per_second": len(files) / timing.best,
+                "share_of_decoding": decoding.best / timing.best,
+                "share_of_decoding_of_medians": decoding.median / timing.median,
+            }
+            for name, timing in timings.items()
+        ],
+    }
+    settings = {
+        "pictures": len(files),
+        "source": "COCO sample" if real else "drawn photographs",
+        "mean_bytes": sum(map(len, files)) / len(files),
+        "size": options.size,
+        "batch": options.batch,
+    }
+    publish("loader", options, settings, measured, _lines(measured), _draw)
+
+
+def _decode(files: Sequence[torch.Tensor]) -> None:
+    for file in files:
+        decode_image(file, ImageReadMode.RGB)
+
+
+def _load(pairs: Examples, batch: int) -> None:
+    """An epoch in this process."""
+    schedule = ShuffledEpochs(pairs, len(pairs), 0)
+    collate = Collator(pairs.preprocessor.tokenizer.pad_token_id, normalized=False)
+    for _ in DataLoader(schedule, batch, sampler=SequentialSampler(schedule), collate_fn=collate):
+        pass
+
+
+def _pairs(data: PreparedData, rows: pa.Table, size: int, augmentation: AugmentationConfig) -> Examples:
+    captions = data.table("captions")["caption"].to_pylist()
+    tokenizer = train_tokenizer(captions, TokenizerConfig(vocab_size=1000), 40)
+    return MaskedPairs(
+        rows, data.images, Preprocessor(tokenizer, size, 40), EveConfig.named("base"), 0.75, 0.5, augmentation
+    )
+
+
+def _one_caption_a_picture(rows: pa.Table) -> pa.Table:
+    _, first = np.unique(rows["image_id"].to_numpy(zero_copy_only=False), return_index=True)
+    return rows.take(first)
+
+
+def _prepare(coco: Path, folder: Path) -> PreparedData:
+    source = {
+        "set": "coco_captions",
+        "annotations": [str(coco / "annotations" / "captions_sample2014.json")],
+        "images": str(coco / "images"),
+    }
+    config = DataConfig.model_validate({"sources": [source], "near_duplicates": False})
+    prepare_all(config, folder / "prepared", folder, progress=False)
+    return PreparedData.open(folder / "prepared")
+
+
+def _draw_photographs(folder: Path, number: int) -> Path:
+    """JPEG files of COCO's size and weight in COCO's form: noise with a photograph's spectrum (1 / frequency)."""
+    generator = np.random.default_rng(0)
+    (folder / "images" / "train2014").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    height, width = 480, 640
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    images, annotations = [], []
+    for number_of_it in range(1, number + 1):
+        noise = generator.standard_normal((height, width, 3))
+        spectrum = np.fft.rfft2(noise, axes=(0, 1)) / np.maximum(frequency, 1 / width)[..., None]
+        pixels = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
+        pixels = 128 + 50 * pixels / pixels.std()
+        name = f"COCO_train2014_{number_of_it:012d}.jpg"
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        picture.save(folder / "images" / "train2014" / name, quality=90)
+        images.append({"id": number_of_it, "file_name": name, "height": height, "width": width})
+        caption = f"photograph number {number_of_it} of hills and water under clouds"
+        annotations.append({"id": number_of_it, "image_id": number_of_it, "caption": caption})
+    content = {"info": {}, "licenses": [], "images": images, "annotations": annotations}
+    (folder / "annotations" / "captions_sample2014.json").write_text(json.dumps(content))
+    return folder
+
+
+def _lines(measured: dict[str, Any]) -> list[Line]:
+    lines = [Line(f"{row['contestant']}: pictures/s", row["pictures_per_second"], "{:.0f}") for row in measured["rows"]]
+    for row in measured["rows"][1:]:
+        target = SHARE_TARGET if row["contestant"] == "loader" else None
+        lines.append(Line(f"{row['contestant']}: share of bare decoding", row["share_of_decoding"], "{:.0%}", target))
+    return lines
+
+
+def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
+    axis = figure.subplots()
+    rows = measured["rows"]
+    bars = axis.bar([row["contestant"] for row in rows], [row["pictures_per_second"] for row in rows], color="tab:blue")
+    axis.bar_label(bars, [f"{row['share_of_decoding']:.0%}" for row in rows])
+    axis.axhline(SHARE_TARGET * rows[0]["pictures_per_second"], color="black", label=f"{SHARE_TARGET:.0%} of decoding")
+    axis.set_ylabel("pictures/s on one core")
+    axis.legend(loc="lower left")
+    figure.suptitle("The loader against bare decoding of the same pictures")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from eve_core.config.training import AugmentationConfig
 from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.prepare import prepare_all
-from eve_core.data.prepared import PreparedData
+from eve_core.data.prepared import ImageStore, PreparedData
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.schedule import ShuffledEpochs
 from eve_core.data.tokenizer import train_tokenizer
@@ -54,17 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     real = _SAMPLE.is_dir() and not (options.synthetic or options.quick)
 
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    warnings.filterwarnings("ignore", "The given buffer is not writable")
     with TemporaryDirectory() as folder:
         coco = _SAMPLE if real else _draw_photographs(Path(folder) / "coco", number or 256)
         data = _prepare(coco, Path(folder))
         rows = _one_caption_a_picture(data.table("captions"))[:number]
-        files = [
-            torch.frombuffer(bytearray(data.images[name]), dtype=torch.uint8) for name in rows["image_id"].to_pylist()
-        ]
-        contestants: dict[str, Callable[[], object]] = {"decoding": partial(_decode, files)}
+        names = rows["image_id"].to_pylist()
+        contestants: dict[str, Callable[[], object]] = {"decoding": partial(_decode, data.images, names)}
         for name, augmentation in AUGMENTATIONS.items():
             pairs = _pairs(data, rows, options.size, augmentation)
             contestants[name] = partial(_load, pairs, options.batch)
+        mean_bytes = sum(len(data.images[name]) for name in names) / len(names)
         timings = take_turns(contestants, torch.device("cpu"), rounds=options.rounds, description="loader")
 
     decoding = timings["decoding"]
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {
                 "contestant": name,
                 **timing.summary,
-                "pictures_per_second": len(files) / timing.best,
+                "pictures_per_second": len(names) / timing.best,
                 "share_of_decoding": decoding.best / timing.best,
                 "share_of_decoding_of_medians": decoding.median / timing.median,
             }
@@ -81,25 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ],
     }
     settings = {
-        "pictures": len(files),
+        "pictures": len(names),
         "source": "COCO sample" if real else "drawn photographs",
-        "mean_bytes": sum(map(len, files)) / len(files),
+        "mean_bytes": mean_bytes,
         "size": options.size,
         "batch": options.batch,
     }
     publish("loader", options, settings, measured, _lines(measured), _draw)
 
 
-def _decode(files: Sequence[torch.Tensor]) -> None:
-    for file in files:
-        decode_image(file, ImageReadMode.RGB)
+def _decode(images: ImageStore, names: Sequence[str]) -> None:
+    for name in names:
+        decode_image(torch.frombuffer(images[name], dtype=torch.uint8), ImageReadMode.RGB)
 
 
 def _load(pairs: Examples, batch: int) -> None:
     """An epoch in this process."""
     schedule = ShuffledEpochs(pairs, len(pairs), 0)
     collate = Collator(pairs.preprocessor.tokenizer.pad_token_id, normalized=False)
-    for _ in DataLoader(schedule, batch, sampler=SequentialSampler(schedule), collate_fn=collate):
+    loader: Any = DataLoader(schedule, batch, sampler=SequentialSampler(schedule), collate_fn=collate)  # type: ignore[arg-type]
+    for _ in loader:
         pass
 
 

@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from benchmarks.measure import DTYPES, take_turns
 from benchmarks.pretraining_step import MAX_TEXT_LENGTH, Batch, build, draw_batch, step, trim
 from benchmarks.results import Line, chosen_device, parser, publish
 from eve_core.config import TokenizerConfig
+from eve_core.data.schedule import BATCHES_TO_SORT
 from eve_core.data.tokenizer import train_tokenizer
 from eve_core.errors import UserError, existing_file
 from eve_core.model import EveConfig, EveForPreTraining
@@ -46,15 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     model = build(EveConfig.named(size), device)
     chosen = random.Random(0)
-    padded = [
-        draw_batch(model.config, chosen.choices([*lengths], [*lengths.values()], k=batch), device)
-        for _ in range(options.batches)
-    ]
-    trimmed = [trim(pairs) for pairs in padded]
-    contestants = {
-        "trimmed": lambda: _pass(model, trimmed, options.dtype),
-        "padded": lambda: _pass(model, padded, options.dtype),
+    drawn = [chosen.choices([*lengths], [*lengths.values()], k=batch) for _ in range(options.batches)]
+    # As the schedule of training makes them up: sorted within a stretch of batches; of those, evenly spaced ones.
+    stretch = sorted(chosen.choices([*lengths], [*lengths.values()], k=batch * BATCHES_TO_SORT))
+    similar = [stretch[place : place + batch] for place in _evenly(options.batches, batch)]
+    padded = [draw_batch(model.config, texts, device) for texts in drawn]
+    batches = {
+        "padded": padded,
+        "trimmed": [trim(pairs) for pairs in padded],
+        "trimmed, of similar length": [trim(draw_batch(model.config, texts, device)) for texts in similar],
     }
+    contestants = {name: partial(_pass, model, each, options.dtype) for name, each in batches.items()}
     timings = take_turns(contestants, device, rounds=options.rounds, description="text trimming")
 
     pairs = batch * options.batches
@@ -63,10 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {"texts": name, **timing.summary, "pairs_per_second": pairs / timing.best}
             for name, timing in timings.items()
         ],
-        "speedup": timings["padded"].best / timings["trimmed"].best,
-        "speedup_of_medians": timings["padded"].median / timings["trimmed"].median,
+        "speedup": {name: timings["padded"].best / timing.best for name, timing in timings.items()},
+        "speedup_of_medians": {name: timings["padded"].median / timing.median for name, timing in timings.items()},
         "mean_length": sum(length * number for length, number in lengths.items()) / lengths.total(),
-        "mean_longest_of_a_batch": sum(pairs["input_ids"].shape[1] for pairs in trimmed) / len(trimmed),
+        "mean_longest_of_a_batch": {
+            name: sum(pairs["input_ids"].shape[1] for pairs in each) / len(each) for name, each in batches.items()
+        },
         "lengths": {str(length): number for length, number in sorted(lengths.items())},
     }
     settings = {
@@ -78,6 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "batches": options.batches,
     }
     publish("text_trimming", options, settings, measured, _lines(measured), _draw)
+
+
+def _evenly(number: int, batch: int) -> list[int]:
+    """Where `number` batches of a stretch begin, from short to long."""
+    return [batch * int((place + 0.5) * BATCHES_TO_SORT / number) for place in range(number)]
 
 
 def _read_lengths(path: Path | None) -> tuple[str, Counter[int]]:
@@ -110,8 +121,10 @@ def _pass(model: EveForPreTraining, batches: Sequence[Batch], dtype: str) -> Non
 def _lines(measured: dict[str, Any]) -> list[Line]:
     lines = [Line(f"{row['texts']}: pairs/s", row["pairs_per_second"]) for row in measured["rows"]]
     lines.append(Line("mean length of a caption, tokens", measured["mean_length"], "{:.1f}"))
-    lines.append(Line("mean longest of a batch, tokens", measured["mean_longest_of_a_batch"], "{:.1f}"))
-    return [*lines, Line("speed, trimmed to padded", measured["speedup"], "{:.2f} x", SPEED_TARGET)]
+    for name in [*measured["speedup"]][1:]:
+        lines.append(Line(f"{name}: mean longest, tokens", measured["mean_longest_of_a_batch"][name], "{:.1f}"))
+        lines.append(Line(f"{name}: speed to padded", measured["speedup"][name], "{:.2f} x", SPEED_TARGET))
+    return lines
 
 
 def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
@@ -121,11 +134,13 @@ def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
     speed.bar_label(bars, fmt="%.2f")
     speed.set_ylabel("pairs/s, forward and backward")
     lengths.bar([int(length) for length in measured["lengths"]], [*measured["lengths"].values()], color="tab:blue")
-    lengths.axvline(measured["mean_longest_of_a_batch"], color="tab:red", label="mean longest of a batch")
-    lengths.axvline(MAX_TEXT_LENGTH, color="black", label="padded to")
+    colours = dict(zip(measured["speedup"], ("black", "tab:red", "tab:green"), strict=True))
+    for name, longest in measured["mean_longest_of_a_batch"].items():
+        lengths.axvline(longest, color=colours[name], label=f"mean longest of a batch, {name}")
     lengths.set(xlabel="tokens", ylabel="captions")
     lengths.legend()
-    figure.suptitle(f"Texts trimmed to the longest of the batch: {measured['speedup']:.2f} times as fast")
+    speedups = ", ".join(f"{name} {value:.2f} x" for name, value in [*measured["speedup"].items()][1:])
+    figure.suptitle(f"Texts trimmed to the longest of the batch: {speedups}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eve_core.config.training import AugmentationConfig
-from eve_core.data.transforms import resize_part
+from eve_core.data.transforms import resize
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +48,8 @@ def augment(
     Returns:
         (3, S, S) uint8.
     """
-    part = draw_crop(pixels.shape[1], pixels.shape[2], config.crop_scale, generator)
-    pixels = resize_part(pixels, *part, size)
+    top, left, height, width = draw_crop(pixels.shape[1], pixels.shape[2], config.crop_scale, generator)
+    pixels = resize(pixels[:, top : top + height, left : left + width], size)
     if flip:
         pixels = pixels.flip(-1)
     if config.rand_augment is not None:

@@ -84,7 +84,7 @@ class Examples(ABC):
         size = self.preprocessor.image_size
         pictures = [decode_prepared(self.images[image_id], image_id) for image_id in image_ids]
         if self.augmentation is None:
-            views = [resize(pixels, size, size) for pixels in pictures]
+            views = [resize(pixels, size) for pixels in pictures]
         else:
             flip = draw_flip(self.augmentation, texts, generator)
             views = [augment(pixels, size, self.augmentation, flip=flip, generator=generator) for pixels in pictures]

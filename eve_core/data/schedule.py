@@ -13,7 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from eve_core.data.examples import Examples
 
-_BATCHES_TO_SORT = 50
+BATCHES_TO_SORT = 50
+"""How many batches are sorted by length together."""
 
 
 class ShuffledEpochs:
@@ -80,8 +81,8 @@ class LengthBuckets:
         begin = min(-first % size, len(order))
         end = begin + (len(order) - begin) // size * size
         whole = order[begin:end].copy()
-        for start in range(0, len(whole), _BATCHES_TO_SORT * size):
-            stretch = whole[start : start + _BATCHES_TO_SORT * size]
+        for start in range(0, len(whole), BATCHES_TO_SORT * size):
+            stretch = whole[start : start + BATCHES_TO_SORT * size]
             stretch[:] = stretch[np.argsort(self.lengths[stretch], kind="stable")]
         batches = generator.permutation(whole.reshape(-1, size))
         return np.concatenate([order[:begin], batches.ravel(), order[end:]])

@@ -25,7 +25,7 @@ def load_picture(data: bytes, size: int, name: str = "the picture") -> "torch.Te
     Raises:
         UserError: the bytes are no picture.
     """
-    return normalize(resize(_decode_any(data, name), size, size))
+    return normalize(resize(_decode_any(data, name), size))
 
 
 def decode_prepared(data: bytes, name: str) -> "torch.Tensor":
@@ -89,27 +89,17 @@ def _expect_read_only_memory() -> None:
         torch.frombuffer(b" ", dtype=torch.uint8)
 
 
-def resize(pixels: "torch.Tensor", height: int, width: int) -> "torch.Tensor":
-    """(3, H, W) -> (3, height, width), uint8, bicubic with antialiasing, as Pillow does within one level.
+def resize(pixels: "torch.Tensor", size: int) -> "torch.Tensor":
+    """(3, H, W) -> (3, size, size), uint8, bicubic with antialiasing, as Pillow does within one level.
 
     PyTorch does this several times as fast where a pixel's channels lie together in memory, so they do in the result.
     """
     from torch.nn.functional import interpolate
 
-    if pixels.shape[1:] == (height, width):
+    if pixels.shape[1:] == (size, size):
         return pixels
     batch = pixels.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
-    return interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
-
-
-def resize_part(pixels: "torch.Tensor", top: int, left: int, height: int, width: int, size: int) -> "torch.Tensor":
-    """Part of a picture, in pixels, -> (3, size, size); it begins and ends within half a pixel of the result.
-
-    Whole rows are resized before columns are cut, because cutting columns first would copy all that is kept.
-    """
-    columns = round(pixels.shape[2] * size / width)
-    first = min(round(left * size / width), columns - size)
-    return resize(pixels[:, top : top + height], size, columns)[:, :, first : first + size]
+    return interpolate(batch, (size, size), mode="bicubic", antialias=True)[0]
 
 
 def stack(pictures: "Sequence[torch.Tensor]") -> "torch.Tensor":

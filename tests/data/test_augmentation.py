@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from eve_core.config.training import AugmentationConfig
 from eve_core.data import augmentation
 from eve_core.data.augmentation import augment, draw_crop, draw_flip
+from eve_core.data.transforms import resize
 
 CROP_ONLY = AugmentationConfig(flip=False)
 EVERYTHING = AugmentationConfig(rand_augment=(2, 7), color_jitter=0.4)
@@ -66,13 +67,13 @@ def test_what_no_crop_fits_gives_its_middle_as_in_torchvision(height, width):
     assert min(h, w) > 0
 
 
-def test_a_view_is_a_part_of_the_picture():
+def test_a_view_is_a_part_of_the_picture_mirrored_or_not():
     pixels = picture()
     for seed in range(30):
         top, left, height, width = draw_crop(40, 60, (0.5, 1.0), np.random.default_rng(seed))
-        part = pixels[:, top : top + height, left : left + width]
-        assert torch.equal(view(pixels, CROP_ONLY, seed), augmentation.resize(part, 16))
-        assert torch.equal(view(pixels, CROP_ONLY, seed, flip=True), augmentation.resize(part, 16).flip(-1))
+        expected = resize(pixels[:, top : top + height, left : left + width], 16)
+        assert torch.equal(view(pixels, CROP_ONLY, seed), expected)
+        assert torch.equal(view(pixels, CROP_ONLY, seed, flip=True), expected.flip(-1))
 
 
 def test_a_view_is_bytes_of_the_models_size_whatever_is_done():

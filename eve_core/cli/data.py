@@ -73,7 +73,7 @@ def show(
     prepared: Annotated[Path, typer.Argument(metavar="DIR", help="A prepared folder.")],
     verify: Annotated[bool, typer.Option("--verify", help="Also compare every shard with its sha256.")] = False,
 ) -> None:
-    """Show the sets, splits and rows of a prepared folder, and what was left out of it."""
+    """Show the sets, splits and rows of a prepared folder, and what is in quarantine."""
     from rich import print as show_rich
 
     from eve_core.data.prepared import PreparedData

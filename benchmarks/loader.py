@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     warnings.filterwarnings("ignore", "The given buffer is not writable")
     with TemporaryDirectory() as folder:
-        coco = _SAMPLE if real else _draw_photographs(Path(folder) / "coco", number or 256)
+        coco = _SAMPLE if real else draw_photographs(Path(folder) / "coco", number or 256)
         data = _prepare(coco, Path(folder))
         rows = _one_caption_a_picture(data.table("captions"))[:number]
         names = rows["image_id"].to_pylist()
@@ -130,7 +130,7 @@ def _prepare(coco: Path, folder: Path) -> PreparedData:
     return PreparedData.open(folder / "prepared")
 
 
-def _draw_photographs(folder: Path, number: int) -> Path:
+def draw_photographs(folder: Path, number: int) -> Path:
     """JPEG files of COCO's size and weight in COCO's form: noise with a photograph's spectrum (1 / frequency)."""
     generator = np.random.default_rng(0)
     (folder / "images" / "train2014").mkdir(parents=True)

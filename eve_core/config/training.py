@@ -143,8 +143,8 @@ class PretrainingConfig(Section):
     """Share of the text tokens that is masked and predicted."""
     load_balance_weight: float = Field(default=0.001, ge=0)
     """Alpha of eq. 7: what the load balance of the soft routers weighs in the loss."""
-    augmentation: AugmentationConfig | None = AugmentationConfig()
-    """Random changes of the pictures; null takes them whole, as in evaluation."""
+    augmentation: AugmentationConfig | None = None
+    """Random changes of the pictures, {} for the paper's crop and flip; none, as in evaluation, when not given."""
 
     @model_validator(mode="after")
     def _tasks_go_together(self) -> Self:
@@ -173,8 +173,8 @@ class FinetuningConfig(Section):
     """The head, which pre-training has not seen, learns this much faster."""
     load_balance_weight: float = Field(default=0.001, ge=0)
     """Alpha of eq. 7. The official code leaves the load balance out of the VQA loss; 0 reproduces that."""
-    augmentation: AugmentationConfig | None = AugmentationConfig()
-    """Random changes of the pictures; null takes them whole, as in evaluation."""
+    augmentation: AugmentationConfig | None = None
+    """Random changes of the pictures, {} for the paper's crop and flip; none, as in evaluation, when not given."""
     min_answer_count: int = Field(default=9, ge=1)
     """VQA: an answer enters the vocabulary when it is the most common one of so many training questions."""
     answers: Path | None = None

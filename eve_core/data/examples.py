@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 _TEXTS_AT_ONCE = 10_000
+# Decoding pushes everything else out of the processor's caches, so it is not taken in turns with the rest picture by
+# picture; and of many pictures, the last would push out the first.
+_DECODED_AT_ONCE = 16
 
 
 class Examples(ABC):
@@ -63,9 +66,14 @@ class Examples(ABC):
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         texts = self.preprocessor.texts(columns[self.text_column])
         examples = [self.build(*parts) for parts in zip(rows, texts, generators, strict=True)]
-        # Last: a picture pushes all else out of the processor's caches.
-        for row, generator, example in zip(rows, generators, examples, strict=True):
-            example["pixel_values"] = self._load(*self.pictures(row), generator)
+        for start in range(0, len(examples), _DECODED_AT_ONCE):
+            some = slice(start, start + _DECODED_AT_ONCE)
+            seen = [self.pictures(row) for row in rows[some]]
+            decoded = [[decode_prepared(self.images[image_id], image_id) for image_id in ids] for ids, _ in seen]
+            for example, pictures, (_, said), generator in zip(
+                examples[some], decoded, seen, generators[some], strict=True
+            ):
+                example["pixel_values"] = self._view(pictures, said, generator)
         return examples
 
     @abstractmethod
@@ -79,14 +87,13 @@ class Examples(ABC):
     def pictures(self, row: dict[str, Any]) -> tuple[list[str], list[str]]:
         """The image_ids of a row's pictures, and all that it says of them, answers included."""
 
-    def _load(self, image_ids: list[str], texts: list[str], generator: np.random.Generator) -> "torch.Tensor":
+    def _view(self, pictures: "list[torch.Tensor]", said: list[str], generator: np.random.Generator) -> "torch.Tensor":
         """Several pictures are mirrored together, so that what a text says of all of them stays true."""
         size = self.preprocessor.image_size
-        pictures = [decode_prepared(self.images[image_id], image_id) for image_id in image_ids]
         if self.augmentation is None:
             views = [resize(pixels, size) for pixels in pictures]
         else:
-            flip = draw_flip(self.augmentation, texts, generator)
+            flip = draw_flip(self.augmentation, said, generator)
             views = [augment(pixels, size, self.augmentation, flip=flip, generator=generator) for pixels in pictures]
         return stack(views) if len(views) > 1 else views[0]
 

@@ -60,8 +60,12 @@ def _with_absolute(section: AnySection, field: str) -> AnySection:
 
 
 def _plain(section: Section, only: set[str] | None = None) -> dict[str, Any]:
-    """A section as kfp takes it: what is None is left out."""
-    return section.model_dump(mode="json", include=only, exclude_none=True)
+    """A section as kfp takes it: what is None is left out, so None has to be the default of every field that may be."""
+    plain = section.model_dump(mode="json", include=only, exclude_none=True)
+    arrives = type(section).model_validate(plain)
+    for name in only or type(section).model_fields:
+        assert getattr(arrives, name) == getattr(section, name), f"{name} would arrive as {getattr(arrives, name)}"
+    return plain
 
 
 def pipeline_name(config: RunConfig, at: datetime) -> str:

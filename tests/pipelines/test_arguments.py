@@ -1,0 +1,31 @@
+"""What a step receives is what the config says."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eve_core.config import PretrainingConfig, RunConfig
+from pipelines.eve_training.arguments import code_digest, pipeline_arguments
+
+_DEMO = yaml.safe_load((Path(__file__).parents[2] / "configs" / "demo.yaml").read_text())
+
+
+@pytest.mark.parametrize("augmentation", [None, {}, {"flip": False, "rand_augment": [2, 7]}])
+def test_pre_training_gets_the_augmentation_of_the_config(augmentation):
+    tree = copy.deepcopy(_DEMO)
+    tree["pretraining"]["augmentation"] = augmentation
+    config = RunConfig.model_validate(tree)
+    received = PretrainingConfig.model_validate(pipeline_arguments(config)["pretraining"])
+    assert received == config.pretraining
+    assert (received.augmentation is None) == (augmentation is None)
+
+
+def test_files_that_a_config_names_count_as_code(tmp_path):
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("a")
+    before = code_digest([folder])
+    (folder / "vocab.txt").write_text("b")
+    assert code_digest([folder]) != before != code_digest()

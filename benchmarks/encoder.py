@@ -160,7 +160,7 @@ def _draw(figure: "Figure", measured: dict[str, Any], targets: Numbers, official
             heights = [value for value in known if value is not None]
             axes.hlines(heights, [p - 0.4 for p in places], [p + 0.4 for p in places], colour, linewidth=2, label=label)
         axes.set_ylabel(words)
-        axes.legend()
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)  # above the bars
     figure.suptitle("EVE, forward and backward, all tokens real")
 
 

@@ -125,7 +125,7 @@ def _prepare(coco: Path, folder: Path) -> PreparedData:
         "annotations": [str(coco / "annotations" / "captions_sample2014.json")],
         "images": str(coco / "images"),
     }
-    config = DataConfig.model_validate({"sources": [source], "near_duplicates": False})
+    config = DataConfig.model_validate({"sources": [source], "leak_ways": []})
     prepare_all(config, folder / "prepared", folder, progress=False)
     return PreparedData.open(folder / "prepared")
 

@@ -42,5 +42,5 @@ def mask_tokens(maskable: np.ndarray, ratio: float, generator: np.random.Generat
     if not len(places):
         raise ValueError(f"maskable of shape {maskable.shape} is False throughout; masking needs at least one token")
     mask = np.zeros(len(maskable), dtype=bool)
-    mask[generator.permutation(places)[: max(round(ratio * len(places)), 1)]] = True
+    mask[generator.choice(places, size=max(round(ratio * len(places)), 1), replace=False)] = True
     return mask

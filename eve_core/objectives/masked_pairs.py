@@ -57,8 +57,8 @@ class MaskedPairs(Examples):
         Args:
             row: image_id and caption.
             text: the caption's tokens.
-            generator: source of the masks, which come before all else and in this order, asked for or not: patches,
-                tokens. So neither depends on what else is a task, nor on the augmentation.
+            generator: source of the draws. Either mask has a stream of its own, so that neither depends on what else is
+                a task, nor on the augmentation.
 
         Returns:
             input_ids and attention_mask; visible_patches and masked_patches for mim; masked_input_ids and token_mask
@@ -67,14 +67,15 @@ class MaskedPairs(Examples):
         Raises:
             UserError: the caption has no word to mask.
         """
-        visible, masked = mask_patches(self.num_patches, self.image_mask_ratio, generator)
+        of_patches, of_tokens = generator.spawn(2)
         input_ids = np.array(text["input_ids"])
         example: dict[str, Any] = {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
         if "mim" in self.tasks:
+            visible, masked = mask_patches(self.num_patches, self.image_mask_ratio, of_patches)
             example |= {"visible_patches": visible, "masked_patches": masked}
         if "mlm" in self.tasks:
             try:
-                token_mask = mask_tokens(self.is_word[input_ids], self.text_mask_ratio, generator)
+                token_mask = mask_tokens(self.is_word[input_ids], self.text_mask_ratio, of_tokens)
             except ValueError:
                 raise UserError(
                     f"caption {row['caption']!r} of picture {row['image_id']} has no word to mask; mend or remove it "

@@ -11,6 +11,7 @@ import torch
 from eve_core.config import EvaluationConfig, FinetuningConfig, OptimizationConfig, Split
 from eve_core.data.records import SCHEMAS
 from eve_core.data.selection import split_rows
+from eve_core.data.transforms import normalize
 from eve_core.errors import UserError
 from eve_core.model import EveForVisualReasoning
 from eve_core.tasks.nlvr2 import Nlvr2Task
@@ -107,4 +108,5 @@ def test_an_example_holds_left_and_right_in_order(prepared, preprocessor):
         example = examples.example(index, np.random.default_rng(0))
         assert example["labels"] == int(row["label"])
         for side, column in enumerate(("left_image_id", "right_image_id")):
-            assert torch.equal(example["pixel_values"][side], preprocessor.picture(prepared.images[row[column]]))
+            expected = preprocessor.picture(prepared.images[row[column]])
+            assert torch.equal(normalize(example["pixel_values"][side]), expected)

@@ -1,6 +1,5 @@
 """The loader (decode, crop, flip, tokenise, mask, collate) against bare torchvision decoding of the same pictures."""
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, SequentialSampler
 from torchvision.io import ImageReadMode, decode_image
 
 from benchmarks.measure import take_turns
 from benchmarks.results import Line, parser, publish
+from benchmarks.samples import COCO_SAMPLE, captions_file, draw_photographs
 from eve_core.config import DataConfig, TokenizerConfig
 from eve_core.config.training import AugmentationConfig
 from eve_core.data.collation import Collator
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE_TARGET = 0.80
-_SAMPLE = Path(os.environ.get("EVE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / "coco"
 AUGMENTATIONS = {
     "loader": AugmentationConfig(),
     "loader, colour jitter": AugmentationConfig(color_jitter=0.4),
@@ -52,13 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--synthetic", action="store_true", help="drawn photographs even where there are real ones")
     options = command.parse_args(arguments)
     number = options.pictures or (8 if options.quick else None)
-    real = _SAMPLE.is_dir() and not (options.synthetic or options.quick)
+    real = COCO_SAMPLE.is_dir() and not (options.synthetic or options.quick)
 
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     warnings.filterwarnings("ignore", "The given buffer is not writable")
     with TemporaryDirectory() as folder:
-        coco = _SAMPLE if real else draw_photographs(Path(folder) / "coco", number or 256)
+        coco = COCO_SAMPLE if real else draw_photographs(Path(folder) / "coco", number or 256)
         data = _prepare(coco, Path(folder))
         rows = _one_caption_a_picture(data.table("captions"))[:number]
         names = rows["image_id"].to_pylist()
@@ -122,36 +120,12 @@ def _one_caption_a_picture(rows: pa.Table) -> pa.Table:
 def _prepare(coco: Path, folder: Path) -> PreparedData:
     source = {
         "set": "coco_captions",
-        "annotations": [str(coco / "annotations" / "captions_sample2014.json")],
+        "annotations": [str(captions_file(coco))],
         "images": str(coco / "images"),
     }
     config = DataConfig.model_validate({"sources": [source], "leak_ways": []})
     prepare_all(config, folder / "prepared", folder, progress=False)
     return PreparedData.open(folder / "prepared")
-
-
-def draw_photographs(folder: Path, number: int) -> Path:
-    """JPEG files of COCO's size and weight in COCO's form: noise with a photograph's spectrum (1 / frequency)."""
-    generator = np.random.default_rng(0)
-    (folder / "images" / "train2014").mkdir(parents=True)
-    (folder / "annotations").mkdir()
-    height, width = 480, 640
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    images, annotations = [], []
-    for number_of_it in range(1, number + 1):
-        noise = generator.standard_normal((height, width, 3))
-        spectrum = np.fft.rfft2(noise, axes=(0, 1)) / np.maximum(frequency, 1 / width)[..., None]
-        pixels = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
-        pixels = 128 + 50 * pixels / pixels.std()
-        name = f"COCO_train2014_{number_of_it:012d}.jpg"
-        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        picture.save(folder / "images" / "train2014" / name, quality=90)
-        images.append({"id": number_of_it, "file_name": name, "height": height, "width": width})
-        caption = f"photograph number {number_of_it} of hills and water under clouds"
-        annotations.append({"id": number_of_it, "image_id": number_of_it, "caption": caption})
-    content = {"info": {}, "licenses": [], "images": images, "annotations": annotations}
-    (folder / "annotations" / "captions_sample2014.json").write_text(json.dumps(content))
-    return folder
 
 
 def _lines(measured: dict[str, Any]) -> list[Line]:

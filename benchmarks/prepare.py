@@ -11,11 +11,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from benchmarks.measure import take_turns
 from benchmarks.results import Line, chosen_device, parser, publish
+from benchmarks.samples import COCO_SAMPLE, draw_photographs
 from eve_core.config import FlickrSource
 from eve_core.data.prepare import prepare_set
 from eve_core.errors import UserError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SHARE_TARGET, SCALING_TARGET = 0.70, 1.8
 _COPIES = 5
-_REAL_DATA = Path(os.environ.get("EVE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,10 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _source(scratch: Path, images: Path | None, limit: int | None) -> tuple[FlickrSource, list[Path]]:
     """A set in Karpathy's form over a folder of pictures."""
     if images is None:
-        images = _REAL_DATA / "coco" / "images" / "val2014"
+        images = COCO_SAMPLE / "images" / "val2014"
         if not images.is_dir() or limit is not None:
-            images = scratch / "drawn"
-            _draw_photographs(images, limit or 400)
+            images = draw_photographs(scratch / "coco", limit or 400) / "images" / "train2014"
     originals = sorted(images.glob("*.jpg"))[:limit]
     if not originals:
         raise UserError(f"{images} holds no .jpg; give --images a folder that does")
@@ -93,17 +91,6 @@ def _source(scratch: Path, images: Path | None, limit: int | None) -> tuple[Flic
     annotations = scratch / "dataset_flickr8k.json"
     annotations.write_text(json.dumps({"images": entries}))
     return FlickrSource(set="flickr8k", annotations=annotations, images=folder), pictures
-
-
-def _draw_photographs(folder: Path, number: int) -> None:
-    """Smooth noise with grain, which takes a decoder as long as a photograph."""
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for place in range(number):
-        coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((500, 375), 3)
-        grain = generator.normal(0, 6, (375, 500, 3))
-        pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{place}.jpg", quality=90)
 
 
 def _on_cores(number: int, work: Callable[..., object], *arguments: object) -> None:

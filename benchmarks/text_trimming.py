@@ -1,7 +1,6 @@
 """The pre-training step with texts trimmed to the batch's longest, against texts padded to 40 tokens."""
 
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import DTYPES, take_turns
 from benchmarks.pretraining_step import MAX_TEXT_LENGTH, Batch, build, draw_batch, step, trim
 from benchmarks.results import Line, chosen_device, parser, publish
+from benchmarks.samples import COCO_SAMPLE, captions_file
 from eve_core.config import TokenizerConfig
 from eve_core.data.schedule import BATCHES_TO_SORT
 from eve_core.data.tokenizer import train_tokenizer
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 SPEED_TARGET = 1.15
 VOCABULARY = 64000
-_REAL_DATA = Path(os.environ.get("EVE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-_DEFAULT_CAPTIONS = _REAL_DATA / "coco" / "annotations" / "captions_sample2014.json"
+_DEFAULT_CAPTIONS = captions_file(COCO_SAMPLE)
 # Tokens a caption, and how many of 1,711 COCO captions have them: for machines without the captions.
 RECORDED = {
     9: 3, 10: 45, 11: 205, 12: 295, 13: 287, 14: 255, 15: 198, 16: 140, 17: 89, 18: 48, 19: 39, 20: 29, 21: 20, 22: 13,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.loader import draw_photographs, main
+from benchmarks.loader import main
+from benchmarks.samples import draw_photographs
 
 
 @pytest.mark.slow

@@ -73,9 +73,7 @@ def store_pictures(
     def record_finished(known: int) -> int:
         for shard in writer.shards[known:]:
             last = [open_places.popleft() for _ in range(shard.rows)][-1]
-            lost = {image_id: loss for place, (image_id, loss) in fresh.items() if place < last}
-            for place in [place for place in fresh if place < last]:
-                del fresh[place]
+            lost = dict(fresh.pop(place) for place in [place for place in fresh if place < last])
             done.add(shard, last + 1, lost)
         return len(writer.shards)
 

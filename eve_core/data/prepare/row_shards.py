@@ -1,6 +1,5 @@
 """Third pass: the rows whose pictures are all there, as shards by split."""
 
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from eve_core.data.shards import ShardWriter
 
 def store_rows(
     spool: Spool, folder: Path, set_name: str, losses: dict[str, Lost]
-) -> tuple[list[Shard], Counter[str], list[Quarantined]]:
+) -> tuple[list[Shard], list[Quarantined]]:
     """Store the rows of a set in the order of its files.
 
     Args:
@@ -26,10 +25,9 @@ def store_rows(
         losses: by image_id the pictures that could not be stored.
 
     Returns:
-        The shards by split, rows stored by split, and the rows that lack a picture.
+        The shards by split, and the rows that lack a picture.
     """
     lost_ids = pa.array(list(losses), pa.string())
-    counts: Counter[str] = Counter()
     quarantined: list[Quarantined] = []
     writers: dict[str, ShardWriter] = {}
     with ExitStack() as stack:
@@ -46,5 +44,4 @@ def store_rows(
                 if split not in writers:
                     writers[split] = stack.enter_context(ShardWriter(folder, spool.kind, set_name, split))
                 writers[split].write(row)
-                counts[split] += 1
-    return [shard for split in sorted(writers) for shard in writers[split].shards], counts, quarantined
+    return [shard for split in sorted(writers) for shard in writers[split].shards], quarantined

@@ -151,9 +151,7 @@ def prepare_set(
 @contextmanager
 def _resumable(out: Path, sources: list[SourceConfig], before: Manifest) -> Iterator[Path]:
     """The folder that takes the place of `out`; with whole shards of pictures in it, it is kept for another attempt."""
-    digest = hashlib.sha256(before.digest.encode())
-    for path in sorted((Path(__file__).parents[1]).rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(f"{before.digest} {_code_digest()}".encode())
     for source in sources:
         tree = source.model_dump(mode="json")
         digest.update(json.dumps(tree, sort_keys=True).encode())
@@ -180,11 +178,16 @@ def _origin_of_synthetic(config: DataConfig) -> str | None:
     if config.synthetic is None or not all(_WORLD_VARIABLE in path for path in paths):
         return None
     fields = {"synthetic", "sources", "allow_partial", "picture_short_side", "protected", "leak_ways"}
-    digest = hashlib.sha256(config.model_dump_json(include=fields).encode())
+    libraries = [f"{package}=={version(package)}" for package in ("pillow", "numpy", "pyarrow")]
+    origin = [config.model_dump_json(include=fields), _code_digest(), *libraries]
+    return hashlib.sha256("\n".join(origin).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    """sha256 of the code that prepares."""
+    digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
-    for package in ("pillow", "numpy", "pyarrow"):
-        digest.update(f"{package}=={version(package)}".encode())
     return digest.hexdigest()
 
 
@@ -284,14 +287,13 @@ def _add_set(
         progress=progress,
         on_loss=refuse_loss,
     )
-    rows, counts, without_picture = store_rows(spool, folder, name, losses)
+    rows, without_picture = store_rows(spool, folder, name, losses)
     quarantine[name] = spool.quarantined + without_picture
-    if not counts:
+    if not rows:
         raise UserError(_nothing_left(source, quarantine[name]))
     # In an order that does not depend on which set was prepared first or again.
     shards = sorted([*manifest.shards, *pictures, *rows], key=lambda shard: (shard.table != "images", shard.path))
-    summary = SetSummary(counts=dict(sorted(counts.items())), notes=notes)
-    return Manifest(tuple(shards), dict(sorted({**manifest.sets, name: summary}.items())))
+    return Manifest(tuple(shards), dict(sorted({**manifest.sets, name: SetSummary(notes=notes)}.items())))
 
 
 def _check_splits(name: str, spool: Spool) -> None:

@@ -17,8 +17,7 @@ from torchvision.io import ImageReadMode, decode_image
 from benchmarks.measure import take_turns
 from benchmarks.results import Line, parser, publish
 from benchmarks.samples import COCO_SAMPLE, captions_file, draw_photographs
-from eve_core.config import DataConfig, TokenizerConfig
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig, DataConfig, TokenizerConfig
 from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.prepare import prepare_all

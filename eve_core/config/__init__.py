@@ -18,6 +18,7 @@ from eve_core.config.data import (
 from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
 from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
 from eve_core.config.training import (
+    AugmentationConfig,
     FinetuningConfig,
     ModelConfig,
     OptimizationConfig,
@@ -27,6 +28,7 @@ from eve_core.config.training import (
 )
 
 __all__ = [
+    "AugmentationConfig",
     "CocoCaptionsSource",
     "DataConfig",
     "EvaluationConfig",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig
 from eve_core.data.transforms import resize
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig
 from eve_core.data.augmentation import augment, draw_flip
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor

@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 from eve_core.data.near_duplicates import near_duplicates
 from eve_core.data.perceptual_hash import DISTANCE, KEY_DISTANCE
 from eve_core.errors import UserError
+from eve_core.progress import track
 
 Way = Literal["id", "coco_id", "bytes", "looks", "statement"]
 WAYS: tuple[Way, ...] = ("id", "coco_id", "bytes", "looks", "statement")
@@ -81,6 +82,8 @@ def find_leaks(
     annotations: Sequence[SplitRows],
     protected: Collection[_Split] | None = None,
     ways: Collection[Way] = WAYS,
+    *,
+    progress: bool = False,
 ) -> Leaks:
     """The training rows that leak into a protected split; the same for any order of the inputs.
 
@@ -90,6 +93,7 @@ def find_leaks(
         protected: (set, split) of what is scored; `evaluation_splits(annotations)` when None.
         ways: which ways of leaking count. Drawn pictures and generated statements are alike by design, so that only id,
             coco_id and bytes mean something there.
+        progress: show how far it is.
 
     Raises:
         UserError: a protected split has no annotations.
@@ -113,7 +117,7 @@ def find_leaks(
     for shown, source in zip(in_groups, groups, strict=True):
         shown[numbers[source]] = True
 
-    links = _links(items, in_training, in_groups, ways)
+    links = _links(items, in_training, in_groups, ways, progress=progress)
     link_ways, link_groups, link_items = (links[name].to_numpy() for name in ("way", "group", "item"))
     counts: Counter[tuple[str, str, str, str]] = Counter()
     # Links are in the order of ways: a row's first one is the most certain.
@@ -197,7 +201,9 @@ def _words(statements: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(statements), r"[^\pL\pN]+", " "))
 
 
-def _links(items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: Collection[Way]) -> pa.Table:
+def _links(
+    items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: Collection[Way], *, progress: bool
+) -> pa.Table:
     """For every item of a training row and every protected split that has the same: the most certain way.
 
     Args:
@@ -205,6 +211,7 @@ def _links(items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: 
         in_training: (items,) bool.
         in_groups: (protected splits, items) bool.
         ways: which count.
+        progress: show how far it is.
 
     Returns:
         Numbers of way, group (the protected split), bits (that differ), witness (the split's item) and item, in the
@@ -213,10 +220,8 @@ def _links(items: _Items, in_training: np.ndarray, in_groups: np.ndarray, ways: 
     parts = [np.empty((0, len(_LINK)), np.int64)]
     in_evaluation = np.logical_or.reduce(in_groups)
     unlinked = np.tile(in_training, (len(in_groups), 1))
-    for way, name in enumerate(WAYS):
-        if name not in ways:
-            continue
-        keys = items.keys(name)
+    for name in track([name for name in WAYS if name in ways], "looking for leaks", unit="way", shown=progress):
+        way, keys = WAYS.index(name), items.keys(name)
         pairs = (_look_alikes if name == "looks" else _equals)(items, keys, in_training, in_evaluation)
         for group, shown in enumerate(in_groups):
             item, witness, bits = _closest(pairs, keys, shown)

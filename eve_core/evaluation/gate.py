@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from eve_core.config.evaluation import GateConfig, MetricFloor
-from eve_core.config.training import TaskName
+from eve_core.config import GateConfig, MetricFloor, TaskName
 from eve_core.errors import UserError, existing_file
 from eve_core.evaluation.blessing import Blessing, Check
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig
 from eve_core.data.examples import Examples
 from eve_core.data.masking import mask_patches, mask_tokens
 from eve_core.data.prepared import ImageStore

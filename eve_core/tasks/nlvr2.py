@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eve_core.config import EvaluationConfig, FinetuningConfig
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig, EvaluationConfig, FinetuningConfig
 from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor

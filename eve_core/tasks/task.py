@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from eve_core.config import EvaluationConfig, FinetuningConfig, TaskName
-from eve_core.config.training import AugmentationConfig
+from eve_core.config import AugmentationConfig, EvaluationConfig, FinetuningConfig, TaskName
 from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor

@@ -24,6 +24,7 @@ def set_leaks_apart(
     *,
     protected: list[Split] | None,
     ways: Collection[Way],
+    progress: bool,
 ) -> Manifest:
     """Find the training rows that leak, and write every set's quarantine.
 
@@ -33,6 +34,7 @@ def set_leaks_apart(
         quarantine: by set, what is set apart for other reasons.
         protected: splits that are scored; see `eve_core.data.leakage.evaluation_splits` when None.
         ways: what counts as a leak.
+        progress: show how far it is.
 
     Returns:
         The manifest with quarantine; its counts are of the rows that remain.
@@ -49,7 +51,7 @@ def set_leaks_apart(
     )
     splits = None if protected is None else [(entry.set, split) for entry in protected for split in entry.splits]
     leaks: dict[str, list[Quarantined]] = {}
-    for row in find_leaks(pictures, rows, splits, ways).rows.to_pylist():
+    for row in find_leaks(pictures, rows, splits, ways, progress=progress).rows.to_pylist():
         leaks.setdefault(row.pop("set"), []).append(Quarantined(**row))
     shards, sets = [*manifest.shards], {}
     for name, summary in manifest.sets.items():

@@ -87,6 +87,7 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
                 quarantine,
                 protected=config.protected,
                 ways=config.leak_ways,
+                progress=progress,
             )
             manifest.write(folder)
         if origin:
@@ -141,7 +142,7 @@ def prepare_set(
                 short_side=short_side,
                 progress=progress,
             )
-            manifest = set_leaks_apart(folder, manifest, quarantine, protected=None, ways=leak_ways)
+            manifest = set_leaks_apart(folder, manifest, quarantine, protected=None, ways=leak_ways, progress=progress)
             manifest.write(folder)
     except OSError as error:
         raise explain_os_error(error, f"preparing {source.set} into {out}") from error

@@ -1,5 +1,6 @@
 """Training a tokenizer on a run's own texts: byte-level BPE, or WordPiece."""
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,7 @@ def _train_bpe(texts: Texts | Sequence[str], config: TokenizerConfig) -> "Tokeni
         min_frequency=config.min_frequency,
         special_tokens=list(SPECIAL_TOKENS.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        show_progress=sys.stderr.isatty(),
     )
     tokenizer.train_from_iterator(_shown(texts, "learning a vocabulary"), trainer)
     return tokenizer
@@ -92,7 +93,7 @@ def _train_wordpiece(texts: Texts | Sequence[str], config: TokenizerConfig) -> "
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         continuing_subword_prefix="##",
-        show_progress=False,
+        show_progress=sys.stderr.isatty(),
     )
     learner = Tokenizer(models.BPE(unk_token=unk_token, continuing_subword_prefix="##"))
     learner.normalizer, learner.pre_tokenizer = empty.normalizer, empty.pre_tokenizer

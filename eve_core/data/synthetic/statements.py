@@ -87,9 +87,14 @@ def _has(scene: Scene, attribute: str, value: str) -> bool:
 # The kinds. Each takes two random scenes and returns a statement with a pair of which it is likely to be true.
 
 
-def _more(rng: np.random.Generator, left: Scene, right: Scene) -> tuple[_Statement, Pair]:
+def _left_more(rng: np.random.Generator, left: Scene, right: Scene) -> tuple[_Statement, Pair]:
     sentence = "the left image contains more shapes than the right image"
     return _Statement(sentence, lambda left, right: len(left.shapes) > len(right.shapes)), (left, right)
+
+
+def _right_more(rng: np.random.Generator, left: Scene, right: Scene) -> tuple[_Statement, Pair]:
+    sentence = "the right image contains more shapes than the left image"
+    return _Statement(sentence, lambda left, right: len(left.shapes) < len(right.shapes)), (left, right)
 
 
 def _both_large(rng: np.random.Generator, left: Scene, right: Scene) -> tuple[_Statement, Pair]:
@@ -114,4 +119,4 @@ def _one_shaped(rng: np.random.Generator, left: Scene, right: Scene) -> tuple[_S
     return _Statement(sentence, lambda *pair: any(_has(scene, "shape", shape) for scene in pair)), pair
 
 
-_KINDS = (_more, _both_large, _both_colored, _one_shaped)
+_KINDS = (_left_more, _right_more, _both_large, _both_colored, _one_shaped)

@@ -84,6 +84,8 @@ def holds(sentence: str, left: Scene, right: Scene) -> bool:
             return contains(left, word) or contains(right, word)
         case ["the", "left", "image", "contains", "more", *_]:
             return len(left.shapes) > len(right.shapes)
+        case ["the", "right", "image", "contains", "more", *_]:
+            return len(left.shapes) < len(right.shapes)
     raise AssertionError(sentence)
 
 

@@ -100,4 +100,4 @@ def test_statements_are_true_of_one_pair_and_false_of_a_near_one() -> None:
         changed = sum((Counter(map(str, before)) - Counter(map(str, after))).values())
         assert changed <= 1  # one picture at most; none when the two are exchanged
         kinds[" ".join(pairs.sentence.split()[:2])] += 1
-    assert set(kinds) == {"both images", "at least", "the left"}
+    assert set(kinds) == {"both images", "at least", "the left", "the right"}

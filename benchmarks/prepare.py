@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE_TARGET, SCALING_TARGET = 0.70, 1.8
-_COPIES = 5
+_COPIES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

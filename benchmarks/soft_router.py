@@ -23,6 +23,7 @@ RATIO_TARGETS = {"float32": 1.3, "bfloat16": 1.6}
 RATIO_FROM = 2048
 # "Linear in tokens": the exponent of a power law through the measurements.
 EXPONENT_TARGET = 1.05
+GROWTH_TARGET = 1.1
 SEQUENCE, TEXT = 256, 40
 COLOURS = {"soft router": "tab:blue", "dense": "black", "one-hot": "tab:red"}
 
@@ -136,31 +137,38 @@ def _lines(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[Line]:
     lines = []
     for layer in ("soft router", "one-hot"):
         for dtype in DTYPES:
-            first, *others = [row for row in rows if row["layer"] == layer and row["dtype"] == dtype]
-            chosen = [row for row in others if row["tokens"] >= start]
+            own = [row for row in rows if row["layer"] == layer and row["dtype"] == dtype]
+            chosen = [row for row in own if row["tokens"] >= start]
             if len(chosen) < 2:
                 continue
             # The one-hot dispatch has no targets: it is what the layer is compared with.
             ratio, exponent = (RATIO_TARGETS[dtype], EXPONENT_TARGET) if layer == "soft router" else (None, None)
             worst = max(row["ratio_to_dense"] for row in chosen)
             time = _exponent([(row["tokens"], row["best_seconds"]) for row in chosen])
-            # Beyond the smallest size: the weights' memory would hide how the rest grows.
-            memory = _exponent(
-                [(row["tokens"] - first["tokens"], row["peak_memory_gb"] - first["peak_memory_gb"]) for row in chosen]
-            )
             name = f"{layer}, {dtype}"
             lines += [
                 Line(f"{name}: time to dense, worst", worst, "{:.2f} x", ratio, at_most=True),
                 Line(f"{name}: exponent of time in tokens", time, "{:.2f}", exponent, at_most=True),
-                Line(f"{name}: exponent of memory in tokens", memory, "{:.2f}", exponent, at_most=True),
             ]
+            if len(own) > 2:
+                growth = _growth([(row["tokens"], row["peak_memory_gb"]) for row in own[-3:]])
+                what = f"{name}: memory of a further token, last doubling to the one before"
+                lines.append(Line(what, growth, "{:.2f} x", GROWTH_TARGET if exponent else None, at_most=True))
     return lines
+
+
+def _growth(points: Sequence[tuple[float, float]]) -> float:
+    """Of three points, slope between the last two to that between the first two: 1 linear, 2 quadratic if doubled.
+
+    A slope, because weights and their gradients take memory whatever the tokens.
+    """
+    (x, y), (xx, yy), (xxx, yyy) = points
+    return ((yyy - yy) / (xxx - xx)) / max((yy - y) / (xx - x), 1e-9)
 
 
 def _exponent(points: Sequence[tuple[float, float]]) -> float:
     """Slope through the points in a log-log plot: 1 linear, 2 quadratic."""
-    # The smallest value is for quick runs, whose memory may not grow at all.
-    x, y = [math.log(tokens) for tokens, _ in points], [math.log(max(value, 1e-6)) for _, value in points]
+    x, y = [math.log(tokens) for tokens, _ in points], [math.log(value) for _, value in points]
     middle, height = sum(x) / len(x), sum(y) / len(y)
     return sum((a - middle) * (b - height) for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
 

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Picture:
 
     def row(self, image_id: str, file_name: str, coco_id: int | None) -> dict[str, Any]:
         """Its row of the table of pictures."""
-        return {"image_id": image_id, "file_name": file_name, "coco_id": coco_id, **asdict(self)}
+        return {"image_id": image_id, "file_name": file_name, "coco_id": coco_id, **vars(self)}
 
 
 def read_picture(location: Location, short_side: int | None = None) -> Picture:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -124,8 +125,11 @@ class _OpenShard:
         )
 
     def write_group(self, rows: list[dict[str, Any]], size: int) -> None:
-        table = pa.Table.from_pylist(rows, schema=self._schema)
-        self._writer.write_table(table, row_group_size=len(rows))
+        columns = [
+            _binary([row[name] for row in rows]) if name == "bytes" else pa.array([row[name] for row in rows], kind)
+            for name, kind in zip(self._schema.names, self._schema.types, strict=True)
+        ]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=len(rows))
         self.rows += len(rows)
         self.bytes += size
         if self._table == "images":
@@ -150,6 +154,13 @@ class _OpenShard:
         with suppress(OSError, pa.ArrowException):  # the disk is full or gone; what matters is that the file goes too
             self._writer.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def _binary(values: list[bytes]) -> pa.LargeBinaryArray:
+    """Copies every picture once; `pa.array` moves them again and again while it grows."""
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
 
 
 def file_sha256(path: Path) -> str:

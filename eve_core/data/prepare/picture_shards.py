@@ -18,6 +18,8 @@ from eve_core.data.shards import ShardWriter
 from eve_core.data.sources.annotation import PictureFile
 from eve_core.progress import Progress
 
+# Pictures read ahead, by core: enough to do while a group of rows is written.
+_AHEAD = 128
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -108,7 +110,7 @@ def in_order(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: It
     waiting: deque[Future[Result]] = deque()
     remaining = iter(items)
     try:
-        for item in islice(remaining, 16 * cores()):
+        for item in islice(remaining, _AHEAD * cores()):
             waiting.append(pool.submit(work, item))
         while waiting:
             result = waiting.popleft().result()

@@ -55,9 +55,10 @@ class Spool:
     def picture_files(self) -> Iterator[PictureFile]:
         """The pictures in the order in which the rows first need them."""
         for batch in _batches(self.folder / "pictures.parquet", _PICTURES):
-            for row in batch.to_pylist():
-                places = tuple(locations.from_json(place) for place in json.loads(row["candidates"]))
-                yield PictureFile(row["image_id"], row["name"], places, row["coco_id"])
+            columns = (batch[name].to_pylist() for name in ("image_id", "name", "candidates", "coco_id"))
+            for image_id, name, candidates, coco_id in zip(*columns, strict=True):
+                places = tuple(locations.from_json(place) for place in json.loads(candidates))
+                yield PictureFile(image_id, name, places, coco_id)
 
 
 def read_set(source: SourceConfig, folder: Path, *, progress: bool) -> Spool:

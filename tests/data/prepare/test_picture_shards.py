@@ -81,6 +81,7 @@ def test_the_number_of_cores_changes_nothing(pictures, tmp_path, monkeypatch, co
 def test_cut_short_and_taken_up_again_gives_the_same_bytes(pictures, tmp_path, monkeypatch, fail_at):
     expected = store(pictures, tmp_path / "out")
     monkeypatch.setattr(picture_shards, "cores", lambda: 1)
+    monkeypatch.setattr(picture_shards, "_AHEAD", 16)
     with pytest.raises(KeyboardInterrupt):
         store(pictures, tmp_path / "cut", fail_at=fail_at)
     assert store(pictures, tmp_path / "cut") == expected
@@ -89,6 +90,7 @@ def test_cut_short_and_taken_up_again_gives_the_same_bytes(pictures, tmp_path, m
 
 def test_finished_shards_are_not_read_again(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(picture_shards, "cores", lambda: 1)
+    monkeypatch.setattr(picture_shards, "_AHEAD", 16)
     with pytest.raises(KeyboardInterrupt):
         store(pictures, tmp_path / "cut", fail_at=NUMBER - 1)
     journal = (tmp_path / "cut" / ".progress" / "s.journal").read_text().splitlines()

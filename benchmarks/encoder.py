@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.flops import encoder_flops
 from benchmarks.measure import DTYPES, Timing, follow, peak_memory, precision, take_turns
 from benchmarks.results import Line, chosen_device, parser, publish
 from eve_core.model import EveConfig, EveModel
+from eve_core.model.flops import encoder_flops
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.flops import encoder_flops
 from benchmarks.measure import take_turns
 from benchmarks.pretraining_step import MAX_TEXT_LENGTH, build, draw_batch, step
 from benchmarks.results import Line, chosen_device, parser, publish
-from eve_core.model import EveConfig, EveForPreTraining
+from eve_core.model import EveConfig
+from eve_core.model.flops import pretraining_flops
+from eve_core.training.throughput import PEAKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# bf16 without sparsity, by a word of the device's name (vendor's data sheets).
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 MFU_TARGET = 0.40
 # What the paper's 2.14 hours an epoch of 10 million pairs on eight A100 come to.
 PAPER_PAIRS_PER_SECOND = 160
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     timings = take_turns(contestants, device, rounds=options.rounds, description="pre-training rate")
 
-    flops = step_flops(model)
+    flops = pretraining_flops(model.config, MAX_TEXT_LENGTH, 0.75, 0.5)
     peak = next((peak for word, peak in PEAKS.items() if word in _name(device)), None)
     rows = [
         {
@@ -59,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = {"flops_per_pair": flops, "peak_flops_per_second": peak, "rows": rows}
     settings = {"size": size, "batch": batch, "dtype": "bfloat16", "text_length": MAX_TEXT_LENGTH}
     publish("pretraining_rate", options, settings, measured, _lines(rows), _draw, reference="paper, one A100")
-
-
-def step_flops(model: EveForPreTraining) -> float:
-    """Floating-point operations of one pair in a step of MLM + MIM, forward and backward, matrix products alone."""
-    config = model.config
-    visible = config.num_patches - round(0.75 * config.num_patches)
-    masked_words = round(0.5 * (MAX_TEXT_LENGTH - 2))
-    places, width = 1 + config.num_patches, config.decoder_hidden_size
-    decoder = config.decoder_num_layers * (2 * places * 12 * width**2 + 4 * places**2 * width)
-    predictions = 2 * config.num_patches * width * config.patch_dim
-    words = 2 * masked_words * config.hidden_size * (config.hidden_size + config.vocab_size)
-    passes = encoder_flops(config, MAX_TEXT_LENGTH, visible) + encoder_flops(config, MAX_TEXT_LENGTH)
-    return passes + 3.0 * (decoder + predictions + words)
 
 
 def _name(device: torch.device) -> str:

@@ -1,13 +1,31 @@
 """Image-text contrast (ITC) and matching (ITM), for retrieval and for the objectives that EVE is compared with."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from eve_core.model.configuration import EveConfig
+from eve_core.model.global_batch import gather_rows, own_rows, pad_to_longest, same_everywhere
+from eve_core.model.outputs import EveModelOutput
 
 # Added to the sampling weights of hard negatives, so that none is impossible.
 _NEGATIVE_FLOOR = 1e-5
+_ALL = slice(None)
+
+
+@dataclass
+class AlignmentLosses:
+    """Scalars."""
+
+    itc: torch.Tensor
+    """Contrast."""
+    itm: torch.Tensor | None = None
+    """Matching; None for a model without it."""
+    fused: EveModelOutput | None = None
+    """The encoded pairs that were matched."""
 
 
 class Alignment(nn.Module):
@@ -38,47 +56,86 @@ class Alignment(nn.Module):
         """(B, D), (B, D) -> (B, B) cosines over the temperature, pictures in rows."""
         return image_embeds @ text_embeds.T / self.temperature.clamp(0.001, 0.5)
 
+    def losses(
+        self,
+        encode: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], EveModelOutput],
+        embeds: tuple[torch.Tensor, torch.Tensor],
+        pixel_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        image_ids: torch.Tensor,
+    ) -> AlignmentLosses:
+        """ITC, and ITM on hard negatives; in training, against the pairs of all processes.
 
-def contrastive_loss(similarity: torch.Tensor, image_ids: torch.Tensor) -> torch.Tensor:
+        Args:
+            encode: pictures and texts together, for ITM.
+            embeds: of the pictures and of the texts, (B, D) each.
+            pixel_values: (B, 3, H, W).
+            input_ids: (B, L).
+            attention_mask: (B, L), 0 for padding.
+            image_ids: (B,) integers; equal ids mark captions of one picture.
+        """
+        image_embeds, text_embeds = embeds
+        own = own_rows(len(image_ids), whole_batch=self.training)
+        if self.training:
+            image_embeds, text_embeds, image_ids = map(gather_rows, (image_embeds, text_embeds, image_ids))
+        similarity = self.similarity(image_embeds, text_embeds)
+        itc = contrastive_loss(similarity, image_ids, own)
+        if self.matching_head is None:
+            return AlignmentLosses(itc)
+        images, texts, labels = pairs_to_match(similarity, image_ids, own)
+        if self.training:
+            pixel_values = gather_rows(pixel_values)
+            input_ids, attention_mask = (gather_rows(pad_to_longest(text)) for text in (input_ids, attention_mask))
+        fused = encode(pixel_values[images], input_ids[texts], attention_mask[texts])
+        assert fused.text_hidden_state is not None
+        return AlignmentLosses(itc, F.cross_entropy(self.match(fused.text_hidden_state).float(), labels), fused)
+
+
+def contrastive_loss(similarity: torch.Tensor, image_ids: torch.Tensor, own: slice = _ALL) -> torch.Tensor:
     """Cross-entropy both ways; all captions of a picture are its positives.
 
     Args:
         similarity: (B, B), pictures in rows.
         image_ids: (B,) integers.
+        own: which pairs' losses; the others are only what they are told apart from.
 
     Returns:
-        Scalar.
+        Scalar, mean over the own pairs.
     """
     same = (image_ids[:, None] == image_ids[None, :]).float()
-    targets = same / same.sum(1, keepdim=True)
-    return (F.cross_entropy(similarity, targets) + F.cross_entropy(similarity.T, targets)) / 2
+    targets = (same / same.sum(1, keepdim=True))[own]
+    return (F.cross_entropy(similarity[own], targets) + F.cross_entropy(similarity.T[own], targets)) / 2
 
 
 def pairs_to_match(
-    similarity: torch.Tensor, image_ids: torch.Tensor
+    similarity: torch.Tensor, image_ids: torch.Tensor, own: slice = _ALL
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Every pair, then a hard negative picture for every text, then a hard negative text for every picture.
+    """Every own pair, then a hard negative picture for its text, then a hard negative text for its picture.
 
     Args:
         similarity: (B, B), pictures in rows; negatives are drawn, the likelier the more similar.
         image_ids: (B,) integers; captions of the same picture are no negatives.
+        own: the B' pairs that are matched.
 
     Returns:
-        (R,) rows of the pictures, (R,) rows of the texts, (R,) labels; R = 3 B, or B when all pictures are one.
+        (R,) rows of the pictures, (R,) rows of the texts, (R,) labels; R = 3 B', or B' when all pictures are one.
     """
     same = image_ids[:, None] == image_ids[None, :]
     rows = torch.arange(len(similarity), device=similarity.device)
     if bool(same.all()):
-        return rows, rows, torch.ones_like(rows)
+        return rows[own], rows[own], torch.ones_like(rows[own])
     similarity = similarity.detach()
-    images = torch.cat([rows, _sample(similarity.T, same), rows])
-    texts = torch.cat([rows, rows, _sample(similarity, same)])
-    return images, texts, (torch.arange(len(images), device=rows.device) < len(rows)).long()
+    negative_images, negative_texts = _sample(similarity.T, same), _sample(similarity, same)
+    images = torch.cat([rows[own], negative_images[own], rows[own]])
+    texts = torch.cat([rows[own], rows[own], negative_texts[own]])
+    return images, texts, (torch.arange(len(images), device=rows.device) < len(rows[own])).long()
 
 
 def _sample(similarity: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    """For every row one column of another picture: (B, B), (B, B) -> (B,)."""
+    """For every row one column of another picture: (B, B), (B, B) -> (B,); the same ones in all processes."""
     weights = (similarity.softmax(1) + _NEGATIVE_FLOOR).masked_fill(same, 0.0)
-    # A row whose every column is the same picture keeps its own pair: harmless, and multinomial needs one choice.
+    # A row whose every column is the same picture keeps its own pair: harmless.
     weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.eye(len(weights), device=weights.device))
-    return torch.multinomial(weights, 1).squeeze(1)
+    # The largest of weight / exponential noise is each column with its weight's probability.
+    return (weights / same_everywhere(torch.empty_like(weights).exponential_())).argmax(1)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eve_core.model.alignment import Alignment, contrastive_loss, pairs_to_match
+from eve_core.model.alignment import Alignment
 from eve_core.model.configuration import EveConfig
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
 from eve_core.model.outputs import EveRetrievalOutput, ImageTextClassifierOutput
@@ -218,16 +218,15 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
         if image_ids is None:
             return EveRetrievalOutput(image_embeds=image_embeds, text_embeds=text_embeds)
 
-        similarity = self.alignment.similarity(image_embeds, text_embeds)
-        itc_loss = contrastive_loss(similarity, image_ids)
-        images, texts, labels = pairs_to_match(similarity, image_ids)
-        fused = self.backbone(pixel_values[images], input_ids[texts], attention_mask[texts])
-        itm_loss = F.cross_entropy(self.alignment.match(fused.text_hidden_state).float(), labels)
-        balance = (vision.load_balance_loss + text.load_balance_loss + fused.load_balance_loss) / 3
+        embeds = (image_embeds, text_embeds)
+        losses = self.alignment.losses(self.backbone, embeds, pixel_values, input_ids, attention_mask, image_ids)
+        assert losses.itm is not None
+        assert losses.fused is not None
+        balance = (vision.load_balance_loss + text.load_balance_loss + losses.fused.load_balance_loss) / 3
         return EveRetrievalOutput(
-            loss=itc_loss + itm_loss,
-            itc_loss=itc_loss,
-            itm_loss=itm_loss,
+            loss=losses.itc + losses.itm,
+            itc_loss=losses.itc,
+            itm_loss=losses.itm,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
             load_balance_loss=balance,

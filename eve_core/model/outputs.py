@@ -11,14 +11,16 @@ class Routing(ModelOutput):
     """How one soft-router block spread its tokens.
 
     Args:
-        load_balance_loss: scalar of eq. 7 before its weight; 1 when the experts are used evenly.
+        first_choices: (E,) how many tokens have each expert as their best, as floating-point numbers.
+        probability_sums: (E,) sum of the tokens' gate values; with first_choices, what eq. 7 is made of.
         vision_load: (E,) share of the vision tokens' K choices that each expert got.
         text_load: (E,) the same for text tokens.
         entropy: scalar, mean entropy of the tokens' gate values; 0 certain, 1 all experts alike.
         dead_experts: scalar, how many experts no token of the batch chose.
     """
 
-    load_balance_loss: torch.Tensor | None = None
+    first_choices: torch.Tensor | None = None
+    probability_sums: torch.Tensor | None = None
     vision_load: torch.Tensor | None = None
     text_load: torch.Tensor | None = None
     entropy: torch.Tensor | None = None

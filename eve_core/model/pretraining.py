@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eve_core.model.alignment import Alignment, contrastive_loss, pairs_to_match
+from eve_core.model.alignment import Alignment
 from eve_core.model.checks import check_token_mask, refuse
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
@@ -117,15 +117,13 @@ class EveForPreTraining(EvePreTrainedModel):
             vision = self.backbone(pixel_values=pixel_values)
             text = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
             passes += [vision, text]
-            similarity = self.alignment.similarity(
+            embeds = (
                 self.alignment.embed_vision(vision.vision_hidden_state),
                 self.alignment.embed_text(text.text_hidden_state),
             )
-            output.itc_loss = contrastive_loss(similarity, image_ids)
-            if "itm" in tasks:
-                images, texts, labels = pairs_to_match(similarity, image_ids)
-                passes.append(self.backbone(pixel_values[images], input_ids[texts], attention_mask[texts]))
-                output.itm_loss = F.cross_entropy(self.alignment.match(passes[-1].text_hidden_state).float(), labels)
+            losses = self.alignment.losses(self.backbone, embeds, pixel_values, input_ids, attention_mask, image_ids)
+            output.itc_loss, output.itm_loss = losses.itc, losses.itm
+            passes += [] if losses.fused is None else [losses.fused]
         output.load_balance_loss = torch.stack([encoded.load_balance_loss for encoded in passes]).mean()
         if output.routing is None:
             output.routing = passes[0].routing

@@ -95,10 +95,10 @@ class SoftRouter(nn.Module):
 def _describe(
     probabilities: torch.Tensor, chosen: torch.Tensor, text: torch.Tensor, real: torch.Tensor | None
 ) -> Routing:
-    """Load-balance loss (eq. 7: E sum_i f_i p_i over first choices), and for people how the real tokens were spread."""
+    """What the load-balance loss is made of, and for people how the real tokens were spread."""
     num_experts = probabilities.shape[1]
-    first = F.one_hot(chosen[:, 0], num_experts).float().mean(0)
-    loss = num_experts * (first * probabilities.mean(0)).sum()
+    first_choices = torch.bincount(chosen[:, 0], minlength=num_experts).float()
+    probability_sums = probabilities.sum(0)
     with torch.no_grad():
         if real is not None:
             probabilities, chosen, text = probabilities[real], chosen[real], text[real]
@@ -107,7 +107,8 @@ def _describe(
         vision_load, text_load = load.float().view(2, num_experts)
         entropy = torch.special.entr(probabilities).sum(-1).mean() / math.log(max(num_experts, 2))
     return Routing(
-        load_balance_loss=loss,
+        first_choices=first_choices,
+        probability_sums=probability_sums,
         vision_load=vision_load / vision_load.sum().clamp(min=1),
         text_load=text_load / text_load.sum().clamp(min=1),
         entropy=entropy,

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Losses:
-    """The scalar to minimise, and named parts to report."""
+    """The scalar to minimise, and what to report. Of a micro-batch, all losses are its share of the step's."""
 
     total: "torch.Tensor"
     """Scalar with gradient."""
     parts: dict[str, "torch.Tensor"] = field(default_factory=dict)
-    """Scalars or vectors by name; they are logged, never minimised."""
+    """Scalars by name that `total` is made of; micro-batches' add up."""
+    seen: dict[str, "torch.Tensor"] = field(default_factory=dict)
+    """Scalars or vectors by name that describe the batch; micro-batches' are averaged."""

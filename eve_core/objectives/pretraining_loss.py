@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from eve_core.objectives.losses import Losses
+from eve_core.objectives.share import WHOLE, Share
 
 if TYPE_CHECKING:
     import torch
@@ -11,18 +12,21 @@ if TYPE_CHECKING:
     from eve_core.model import EveConfig, Routing
 
 
-def pretraining_loss(model: "nn.Module", batch: dict[str, "torch.Tensor"], *, load_balance_weight: float) -> Losses:
+def pretraining_loss(
+    model: "nn.Module", batch: dict[str, "torch.Tensor"], share: Share = WHOLE, *, load_balance_weight: float
+) -> Losses:
     """The sum of the tasks' losses + `load_balance_weight` x load balance.
 
     Args:
         model: EveForPreTraining, or what wraps it.
         batch: collated `MaskedPairs`.
+        share: how much of a step's batch it is.
         load_balance_weight: alpha of eq. 7.
 
     Returns:
         The loss. Parts: those of mlm (cross-entropy over masked tokens), mim (mean squared error over masked patches),
-        itc and itm that are tasks of the model; load_balance before its weight; for every soft-router block, counted
-        from 0, router/<block>/entropy, router/<block>/dead_experts, and router/<block>/vision_load and
+        itc and itm that are tasks of the model; load_balance before its weight. Seen: for every soft-router block,
+        counted from 0, router/<block>/entropy, router/<block>/dead_experts, and router/<block>/vision_load and
         router/<block>/text_load, (E,) each.
     """
     import torch
@@ -32,15 +36,17 @@ def pretraining_loss(model: "nn.Module", batch: dict[str, "torch.Tensor"], *, lo
     config: Any = getattr(model, "module", model).config
     losses = {}
     if output.token_logits is not None:
-        losses["mlm"] = F.cross_entropy(output.token_logits.float(), batch["input_ids"][batch["token_mask"]])
+        losses["mlm"] = share.masked_tokens * F.cross_entropy(
+            output.token_logits.float(), batch["input_ids"][batch["token_mask"]]
+        )
     if output.patch_predictions is not None:
-        losses["mim"] = F.mse_loss(output.patch_predictions.float(), patch_targets(batch, config))
+        losses["mim"] = share.examples * F.mse_loss(output.patch_predictions.float(), patch_targets(batch, config))
     aligned = {"itc": output.itc_loss, "itm": output.itm_loss}
-    losses |= {name: loss for name, loss in aligned.items() if loss is not None}
+    losses |= {name: share.examples * loss for name, loss in aligned.items() if loss is not None}
     parts = {name: loss.detach() for name, loss in losses.items()}
     parts["load_balance"] = output.load_balance_loss.detach()
     total = torch.stack([*losses.values()]).sum() + load_balance_weight * output.load_balance_loss
-    return Losses(total, parts | _routing_parts(output.routing, config))
+    return Losses(total, parts, _routing_seen(output.routing, config))
 
 
 def patch_targets(batch: dict[str, "torch.Tensor"], config: "EveConfig") -> "torch.Tensor":
@@ -72,7 +78,7 @@ def patch_scale(patches: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"
     return mean, (variance + 1e-6).sqrt()
 
 
-def _routing_parts(routing: tuple["Routing", ...], config: "EveConfig") -> dict[str, "torch.Tensor"]:
+def _routing_seen(routing: tuple["Routing", ...], config: "EveConfig") -> dict[str, "torch.Tensor"]:
     blocks = [block for block, kind in enumerate(config.ffn_types) if kind == "soft"]
     return {
         f"router/{block}/{name}": getattr(spread, name)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.flops import encoder_flops
 from benchmarks.measure import peak_memory, take_turns
 from benchmarks.one_hot_router import OneHotRouter
 from benchmarks.pretraining_step import draw_batch, trim
 from benchmarks.text_trimming import main as text_trimming
 from eve_core.errors import UserError
 from eve_core.model import EveConfig
+from eve_core.model.flops import encoder_flops
 
 CPU = torch.device("cpu")
 

@@ -152,7 +152,7 @@ def test_normalised_targets_by_hand(network):
 def test_routers_are_reported_by_their_block(network, batch_of):
     model = network(num_hidden_layers=3, ffn_types=["soft", "hard", "soft"])
     batch = batch_of(model)
-    parts, routing = loss_of(model, batch).parts, model(**batch).routing
+    parts, routing = loss_of(model, batch).seen, model(**batch).routing
     reported = {name: value.tolist() for name, value in parts.items() if name.startswith("router/")}
     assert reported == {
         f"router/{block}/{name}": routing[place][name].tolist()
@@ -164,6 +164,6 @@ def test_routers_are_reported_by_their_block(network, batch_of):
 
 def test_parts_are_reported_and_never_minimised(network, batch_of):
     model = network(pretraining_tasks=["mlm", "mim", "itc", "itm"])
-    parts = loss_of(model, batch_of(model)).parts
+    parts = loss_of(model, batch_of(model)).seen
     assert [name for name, value in parts.items() if value.requires_grad] == []
     assert {name for name, value in parts.items() if value.dim()} == {"router/1/vision_load", "router/1/text_load"}

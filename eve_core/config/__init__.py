@@ -16,10 +16,12 @@ from eve_core.config.data import (
     WebCaptionsSource,
 )
 from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
+from eve_core.config.pool import PoolConfig
 from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
 from eve_core.config.training import (
     AugmentationConfig,
     FinetuningConfig,
+    LaunchConfig,
     ModelConfig,
     OptimizationConfig,
     PretrainingConfig,
@@ -35,10 +37,12 @@ __all__ = [
     "FinetuningConfig",
     "FlickrSource",
     "GateConfig",
+    "LaunchConfig",
     "MetricFloor",
     "ModelConfig",
     "Nlvr2Source",
     "OptimizationConfig",
+    "PoolConfig",
     "PretrainingConfig",
     "RegistryConfig",
     "RunConfig",

@@ -1,7 +1,8 @@
 """How a run trains: the model's size, the tokenizer, pre-training and the fine-tuning of a task."""
 
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,12 +73,22 @@ class TokenizerConfig(Section):
 class OptimizationConfig(Section):
     """AdamW, its schedule and its precision."""
 
-    steps: int = Field(gt=0)
+    steps: int | None = Field(default=None, gt=0)
     """Optimizer steps."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Or how often every example is seen."""
     batch_size: int = Field(gt=0)
     """Examples a step, over all processes and accumulation steps."""
+    micro_batch_size: int | None = Field(default=None, gt=0)
+    """Examples that a process takes at once at most; a step's batch then is accumulated in as many equal parts as that
+    takes. All of a process's examples at once when not given."""
+    exact_load_balance: bool = True
+    """With accumulation, count the experts' load over the whole batch, which takes a forward pass more; without, every
+    micro-batch balances on its own, as in the official code."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Every block learns this much slower than the one above it; 1 for all alike, as in the paper's code."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the rate rises from 0."""
     schedule: Literal["linear", "cosine"] = "cosine"
@@ -90,12 +101,42 @@ class OptimizationConfig(Section):
     """Gradients are clipped to this norm."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16 runs matrix products in bfloat16 under autocast; weights stay float32."""
+    activation_checkpointing: bool = False
+    """Keep only what goes into each block and compute the rest again on the way back: a third more work, far less
+    memory."""
+    compile: bool = False
+    """Compile the network, which pays on a GPU."""
+    sharding: Literal["none", "fsdp2"] = "none"
+    """Whether every process keeps the whole model (DDP), or its part of weights, gradients and moments (FSDP2)."""
     checkpoint_steps: int = Field(default=200, gt=0)
-    """A checkpoint to resume from is written every so many steps; the newest two are kept."""
+    """A checkpoint to resume from is written every so many steps."""
+    checkpoints_kept: int = Field(default=2, gt=0)
+    """How many of them, the newest."""
+    collective_timeout: int = Field(default=600, gt=0)
+    """Seconds after which processes that train together give up waiting for one of them."""
     workers: int = Field(default=0, ge=0)
     """Data loading processes."""
     length_buckets: bool = False
     """Make up batches of examples whose texts are about equally long, so that little is padding."""
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    def steps_of(self, examples: int) -> int:
+        """Optimizer steps of a run over so many examples."""
+        return self.steps if self.steps is not None else ceil((self.epochs or 0) * examples / self.batch_size)
+
+
+class LaunchConfig(Section):
+    """How many processes train together. The model comes out the same, but for rounding."""
+
+    nodes: int = Field(default=1, gt=0)
+    """Machines; more than one needs a cluster's TrainJob."""
+    processes: Annotated[int, Field(gt=0)] | Literal["gpus"] = 1
+    """On a machine; "gpus" for one a GPU."""
 
 
 class AugmentationConfig(Section):
@@ -145,6 +186,8 @@ class PretrainingConfig(Section):
     """Alpha of eq. 7: what the load balance of the soft routers weighs in the loss."""
     augmentation: AugmentationConfig | None = None
     """Random changes of the pictures, {} for the paper's crop and flip; none, as in evaluation, when not given."""
+    launch: LaunchConfig = LaunchConfig()
+    """Over how many processes it is spread."""
 
     @model_validator(mode="after")
     def _tasks_go_together(self) -> Self:
@@ -175,6 +218,8 @@ class FinetuningConfig(Section):
     """Alpha of eq. 7. The official code leaves the load balance out of the VQA loss; 0 reproduces that."""
     augmentation: AugmentationConfig | None = None
     """Random changes of the pictures, {} for the paper's crop and flip; none, as in evaluation, when not given."""
+    launch: LaunchConfig = LaunchConfig()
+    """Over how many processes it is spread."""
     min_answer_count: int = Field(default=9, ge=1)
     """VQA: an answer enters the vocabulary when it is the most common one of so many training questions."""
     answers: Path | None = None

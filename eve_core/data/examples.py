@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _TEXTS_AT_ONCE = 10_000
+_SAMPLED = 1000
 # Decoding pushes everything else out of the processor's caches, so it is not taken in turns with the rest picture by
 # picture; and of many pictures, the last would push out the first.
 _DECODED_AT_ONCE = 16
@@ -75,6 +76,16 @@ class Examples(ABC):
             ):
                 example["pixel_values"] = self._view(pictures, said, generator)
         return examples
+
+    def mean_tokens(self) -> float:
+        """Tokens of a text, specials included, on average over some of the examples."""
+        some = range(0, len(self), max(1, len(self) // _SAMPLED))
+        return float(np.mean(self.preprocessor.count_tokens(self.rows[list(some)][self.text_column])))
+
+    def identify(self, index: int) -> dict[str, Any]:
+        """The pictures and the text of an example, by which people find it in the data."""
+        row = self.rows[index]
+        return {"image_ids": self.pictures(row)[0], self.text_column: row[self.text_column]}
 
     @abstractmethod
     def build(self, row: dict[str, Any], text: dict[str, list[int]], generator: np.random.Generator) -> dict[str, Any]:

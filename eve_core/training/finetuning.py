@@ -10,7 +10,9 @@ from eve_core.data.selection import training_rows
 from eve_core.data.tokenizer import check_fits
 from eve_core.errors import UserError
 from eve_core.tasks import get_task
-from eve_core.training.trainer import LogMetrics, train, write_log
+from eve_core.training.batching import Batching
+from eve_core.training.monitor import LogMetrics, is_first_process
+from eve_core.training.trainer import train, write_log
 
 
 def finetune(
@@ -45,6 +47,7 @@ def finetune(
     import torch
 
     from eve_core.model import EveConfig
+    from eve_core.model.flops import finetuning_flops
     from eve_core.objectives import finetuning_loss
 
     if config.head != "plain" and task_name != "nlvr2":
@@ -72,6 +75,8 @@ def finetune(
         except ValueError as error:
             raise UserError(f"{task_name}: finetuning.{error}; choose a multiple") from None
         preprocessor.image_size = config.image_size  # the examples go through it, and it is saved with the model
+    if task_name == "retrieval":
+        Batching.of(config.optimization).refuse_accumulation("retrieval's ITC and ITM")
     history = train(
         model,
         examples,
@@ -83,7 +88,9 @@ def finetune(
         scratch=scratch,
         log=log,
         head_learning_rate_multiplier=config.head_learning_rate_multiplier,
+        flops=finetuning_flops(eve_config, task_name, examples.mean_tokens()),
     )
-    model.save_pretrained(out)
-    preprocessor.save(out)
-    write_log(history, out)
+    if is_first_process():
+        model.save_pretrained(out)
+        preprocessor.save(out)
+        write_log(history, out)

@@ -10,7 +10,9 @@ from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.selection import split_rows
 from eve_core.data.tokenizer import make_tokenizer
 from eve_core.errors import UserError
-from eve_core.training.trainer import LogMetrics, train, write_log
+from eve_core.training.batching import Batching
+from eve_core.training.monitor import LogMetrics, is_first_process
+from eve_core.training.trainer import train, write_log
 
 if TYPE_CHECKING:
     from eve_core.model import EveConfig
@@ -46,6 +48,7 @@ def pretrain(
     import torch
 
     from eve_core.model import EveForPreTraining
+    from eve_core.model.flops import pretraining_flops
     from eve_core.objectives import MaskedPairs, pretraining_loss
 
     captions = pa.concat_tables([split_rows(data, split) for split in config.data])
@@ -66,6 +69,9 @@ def pretrain(
         config.text_mask_ratio,
         config.augmentation,
     )
+    if "itc" in config.tasks:
+        Batching.of(config.optimization).refuse_accumulation("itc and itm")
+    work = (pairs.mean_tokens(), config.image_mask_ratio, config.text_mask_ratio)
     history = train(
         model,
         pairs,
@@ -76,10 +82,12 @@ def pretrain(
         description="pre-training",
         scratch=scratch,
         log=log,
+        flops=pretraining_flops(eve_config, *work),
     )
-    model.save_pretrained(out)
-    preprocessor.save(out)
-    write_log(history, out)
+    if is_first_process():
+        model.save_pretrained(out)
+        preprocessor.save(out)
+        write_log(history, out)
 
 
 def network_config(config: PretrainingConfig, model_config: ModelConfig) -> "EveConfig":

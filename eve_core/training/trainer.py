@@ -2,12 +2,15 @@
 
 import json
 import math
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from torch import distributed, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
@@ -16,16 +19,21 @@ from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
 from eve_core.data.transforms import normalize
-from eve_core.errors import UserError, explain_os_error
+from eve_core.errors import UserError, explain, explain_os_error
 from eve_core.memory import keep_freed_memory
-from eve_core.objectives import Losses
-from eve_core.progress import Progress
-from eve_core.training.checkpoints import last_complete_checkpoint, mark_complete
+from eve_core.model.global_batch import known_counts, record_counts
+from eve_core.objectives import Losses, Share
+from eve_core.training.batching import Batching
+from eve_core.training.checkpoints import CheckpointWriter, last_whole_checkpoint
+from eve_core.training.guards import refuse_different_processes, write_not_finite
+from eve_core.training.monitor import LogMetrics, Monitor
+from eve_core.training.preemption import Preempted, SaveOnSigterm
 
-Objective = Callable[[nn.Module, dict[str, torch.Tensor]], Losses]
-LogMetrics = Callable[[dict[str, float], int], None]
+Objective = Callable[[nn.Module, dict[str, torch.Tensor], Share], Losses]
 TRAINING_LOG = "training_log.jsonl"
-_LOGS_A_RUN = 60
+_LOGS_A_RUN, _STEPS_A_LOG = 60, 50
+# Settings that change nothing about what is computed.
+_INCIDENTAL = {"checkpoint_steps", "checkpoints_kept", "workers"}
 
 
 def train(
@@ -40,10 +48,11 @@ def train(
     scratch: Path,
     log: LogMetrics | None = None,
     head_learning_rate_multiplier: float = 1.0,
+    flops: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place for `config.steps` steps.
+    """Train `model` in place for `config.steps` steps, in as many processes as torchrun started.
 
-    A run that was interrupted goes on from its newest whole checkpoint in `scratch`.
+    A run that was interrupted goes on from its newest whole checkpoint in `scratch`, and ends as if it had not been.
 
     Args:
         model: what is trained.
@@ -53,69 +62,121 @@ def train(
         seed: of the order, the augmentation, the masks and the dropout.
         pad_token_id: of the tokenizer.
         description: what the progress bar says.
-        scratch: folder for checkpoints to resume from.
-        log: called with metrics and step, a few dozen times a run.
+        scratch: folder for checkpoints to resume from, common to all processes.
+        log: called with metrics and step, a few dozen times a run, by the first process.
         head_learning_rate_multiplier: for parameters outside `backbone`.
+        flops: floating-point operations of an example in a step; with it, the share of the machine's peak is reported.
 
     Returns:
         The log: step, loss, its parts, learning rate and gradient norm, one entry a few steps. What an objective
         reports as a vector (the experts' loads) is a list there, and its largest value goes to `log`, as <name>_max.
 
     Raises:
-        UserError: there are no examples, the loss is not finite, or the disk is full.
+        UserError: there are no examples, too few for the processes, or the batch cannot be spread over them; the loss
+            or a gradient is not finite; the checkpoint is of another run; or the disk is full.
+        Preempted: the process got SIGTERM; it goes on from here when it is started again.
     """
     if len(examples) == 0:
         raise UserError(f"{description}: there is nothing to train on; check the data splits in the config")
+    steps = config.steps_of(len(examples))
+    batching = Batching.of(config)
+    if batching.processes > 1 and len(examples) < config.batch_size:
+        raise UserError(
+            f"{description}: {len(examples):,} examples are too few for {batching.processes} processes with a batch of "
+            f"{config.batch_size:,}; use fewer processes, or a smaller optimization.batch_size"
+        )
     set_seed(seed)
     buckets = LengthBuckets(examples.count_tokens(), config.batch_size) if config.length_buckets else None
-    schedule = ShuffledEpochs(examples, config.steps * config.batch_size, seed, buckets)
+    schedule = ShuffledEpochs(examples, steps * config.batch_size, seed, buckets)
+    run = _flat(
+        {
+            "processes": batching.processes,
+            "micro_batch": batching.micro_batch,
+            "seed": seed,
+            "examples": len(examples),
+            "optimization": config.model_dump(mode="json", exclude=_INCIDENTAL),
+            "head_learning_rate_multiplier": head_learning_rate_multiplier,
+            "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
+        }
+    )
+    writer = CheckpointWriter(scratch, run, config.checkpoints_kept)
+    preemption = SaveOnSigterm()
+    with Monitor(description, config, steps, batching, flops, log) as monitor:
+        trainer = _EveTrainer(
+            model=model,
+            args=_arguments(config, steps, batching, seed, scratch),
+            train_dataset=schedule,
+            data_collator=Collator(pad_token_id, normalized=False),
+            callbacks=[preemption, monitor.callback, _SeedOfProcess()],
+            objective=objective,
+            head_multiplier=head_learning_rate_multiplier,
+            layer_decay=config.layer_decay,
+            exact_load_balance=config.exact_load_balance,
+            writer=writer,
+            monitor=monitor,
+        )
+        trainer.remove_callback(_printer())
+        refuse_different_processes(run)
+        resume = _agree(lambda: last_whole_checkpoint(scratch, run))
+        try:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            writer.wait()
+        except OSError as error:
+            raise explain_os_error(error, f"{description}, writing a checkpoint in {scratch}") from error
+        finally:
+            preemption.restore()
+            writer.close()
+    if preemption.signalled:
+        raise Preempted(
+            f"{description} was told to stop (SIGTERM) and saved step {trainer.state.global_step:,} of "
+            f"{steps:,}; run it again to go on from there"
+        )
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _arguments(
+    config: OptimizationConfig, steps: int, batching: Batching, seed: int, scratch: Path
+) -> TrainingArguments:
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         keep_freed_memory()
-    arguments = TrainingArguments(
+    fsdp: dict[str, Any] = {}
+    if config.sharding == "fsdp2":
+        wrapped = {"transformer_layer_cls_to_wrap": ["EncoderBlock", "DecoderBlock"]}
+        fsdp = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2, **wrapped}}
+    return TrainingArguments(
         output_dir=str(scratch),
-        max_steps=config.steps,
-        per_device_train_batch_size=config.batch_size,
+        max_steps=steps,
+        per_device_train_batch_size=batching.micro_batch,
+        gradient_accumulation_steps=batching.accumulation,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule,
-        warmup_steps=math.ceil(config.warmup * config.steps),
+        warmup_steps=math.ceil(config.warmup * steps),
         weight_decay=config.weight_decay,
         adam_beta2=config.beta2,
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused",
         bf16=config.precision == "bf16",
+        gradient_checkpointing=config.activation_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        torch_compile=config.compile,
+        ddp_find_unused_parameters=False,
+        ddp_timeout=config.collective_timeout,
         use_cpu=on_cpu,
         seed=seed,
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
         logging_strategy="steps",
-        logging_steps=max(1, config.steps // _LOGS_A_RUN),
+        logging_steps=max(1, min(steps // _LOGS_A_RUN, _STEPS_A_LOG)),
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.checkpoint_steps,
-        save_total_limit=2,
         disable_tqdm=True,
         report_to=[],
         log_level="error",
+        **fsdp,
     )
-    trainer = _EveTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=schedule,
-        data_collator=Collator(pad_token_id, normalized=False),
-        objective=objective,
-        head_multiplier=head_learning_rate_multiplier,
-    )
-    resume = last_complete_checkpoint(scratch)
-    with Progress(description, config.steps, "step") as progress:
-        trainer.remove_callback(_printer())
-        trainer.add_callback(_Reporter(progress, log))
-        try:
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        except OSError as error:
-            raise explain_os_error(error, f"{description}, writing a checkpoint in {scratch}") from error
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
 def write_log(history: list[dict[str, Any]], folder: Path) -> None:
@@ -128,55 +189,154 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.dim() >= 2 and "position_embeddings" not in name and "_bias" not in name
 
 
+def depth(name: str, blocks: int) -> int:
+    """How far above the input a parameter of the backbone is: the embeddings 0, then block by block, the last norm with
+    the last block.
+    """
+    parts = name.split(".")
+    if parts[1] == "blocks":
+        return 1 + int(parts[2])
+    return blocks if parts[1] == "norm" else 0
+
+
 class _EveTrainer(Trainer):
-    def __init__(self, *, objective: Objective, head_multiplier: float, **kwargs: Any) -> None:
+    """What the Trainer leaves to us: the losses of a whole batch, a guard before the update, whole checkpoints."""
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        head_multiplier: float,
+        layer_decay: float,
+        exact_load_balance: bool,
+        writer: CheckpointWriter,
+        monitor: Monitor,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.model_accepts_loss_kwargs = False
+        self.loss_is_scaled_for_ga = True  # a micro-batch's losses are its share of the step's
         self._objective = objective
         self._head_multiplier = head_multiplier
+        self._layer_decay = layer_decay
+        self._exact_load_balance = exact_load_balance
+        self._writer = writer
+        self._monitor = monitor
         self.optimizer: torch.optim.Optimizer | None
+        self._shares: deque[Share] = deque()
+        self._counts: deque[list[torch.Tensor] | None] = deque()
         self._parts: dict[str, list[torch.Tensor]] = {}
+        self._seen: dict[str, list[torch.Tensor]] = {}
+        self._steps_since_log = 0
+
+    # The batch of a step.
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # the schedule has the order in it
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         inputs = super()._prepare_inputs(inputs)  # on the model's device
-        if "pixel_values" in inputs:
+        if inputs.get("pixel_values", torch.empty(0)).dtype == torch.uint8:
             inputs["pixel_values"] = normalize(inputs["pixel_values"])
         return inputs
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, torch.Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, torch.Tensor]], None]:
+        """The micro-batches of a step, and what each of them is of the whole."""
+        asked = time.perf_counter()
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._monitor.waited += time.perf_counter() - asked
+        self._shares.extend(self._share_out(batches, device))
+        self._counts.extend(self._count_first_choices(batches))
+        return batches, None
+
+    def _share_out(self, batches: list[dict[str, torch.Tensor]], device: torch.device) -> list[Share]:
+        world, examples = self.args.world_size, 1 / len(batches)
+        if "token_mask" not in batches[0] or (world == 1 and len(batches) == 1):
+            return [Share(examples) for _ in batches]
+        own = torch.stack([batch["token_mask"].sum() for batch in batches]).to(device)
+        total = own.sum()
+        if world > 1:
+            distributed.all_reduce(total)
+        return [Share(examples, number * world / total) for number in own]
+
+    def _count_first_choices(self, batches: list[dict[str, torch.Tensor]]) -> list[list[torch.Tensor] | None]:
+        """With accumulation, the counts of the whole batch by encoder pass, from a forward pass ahead."""
+        if len(batches) == 1 or not self._exact_load_balance:
+            return [None] * len(batches)
+        totals: list[torch.Tensor] = []
+        self.model.train()
+        # The same drop path as in the pass that follows.
+        with torch.no_grad(), torch.random.fork_rng(), self.compute_loss_context_manager():
+            for batch in batches:
+                with record_counts() as counts:
+                    self.model(**self._prepare_inputs(dict(batch)))
+                totals = [total + own for total, own in zip(totals, counts, strict=True)] if totals else [*counts]
+        if self.args.world_size > 1:
+            for total in totals:
+                distributed.all_reduce(total)
+        return [totals] * len(batches)
+
+    # The loss.
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
-        losses = self._objective(model, inputs)
-        if not bool(torch.isfinite(losses.total)):
-            raise UserError(
-                f"the loss is {float(losses.total.detach())} at step {self.state.global_step + 1}; lower the learning "
-                "rate or use precision float32"
-            )
+        with known_counts(self._counts.popleft()):
+            losses = self._objective(model, inputs, self._shares.popleft())
         for name, value in losses.parts.items():
             self._parts.setdefault(name, []).append(value.float())
+        for name, value in losses.seen.items():
+            self._seen.setdefault(name, []).append(value.float())
         return losses.total
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: torch.Tensor | None = None) -> torch.Tensor:
+        norm = torch.as_tensor(super()._get_grad_norm(model, grad_norm))
+        self._steps_since_log += 1
+        if not bool(torch.isfinite(norm + self._tr_loss)):  # between the gradient and the update
+            parts = {name: float(values[-1]) for name, values in self._parts.items()}
+            numbers = {"gradient_norm": float(norm), **parts, "learning_rate": self._get_learning_rate()}
+            step = self.state.global_step + 1
+            raise write_not_finite(Path(self.args.output_dir), step, numbers, self._ids_of(step))
+        return norm
+
+    def _ids_of(self, step: int) -> list[dict[str, Any]]:
+        schedule, size = self.train_dataset, self.args.train_batch_size * self.args.gradient_accumulation_steps
+        size *= self.args.world_size
+        places = [schedule.place(position) for position in range((step - 1) * size, step * size)]
+        return [{"epoch": epoch, **schedule.examples.identify(index)} for epoch, index in places]
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        parts = {name: torch.stack(values).mean(0).tolist() for name, values in self._parts.items()}
-        self._parts = {}
-        super().log({**logs, **parts}, *args, **kwargs)
+        steps = max(1, self._steps_since_log)
+        numbers = {name: torch.stack(values).sum(0) / steps for name, values in self._parts.items()}
+        numbers |= {name: torch.stack(values).mean(0) for name, values in self._seen.items()}
+        if self.args.world_size > 1:
+            for number in numbers.values():
+                distributed.all_reduce(number, distributed.ReduceOp.SUM)
+                number /= self.args.world_size
+        self._parts, self._seen, self._steps_since_log = {}, {}, 0
+        extra = self._monitor.measure(self.state.global_step) if "loss" in logs else {}
+        super().log({**logs, **{name: number.tolist() for name, number in numbers.items()}, **extra}, *args, **kwargs)
+
+    # The optimizer.
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+            blocks = getattr(getattr(self.model, "config", None), "num_hidden_layers", 0)
             for name, parameter in self.model.named_parameters():
-                key = (decays(name, parameter), name.startswith("backbone."))
-                groups.setdefault(key, []).append(parameter)
+                multiplier = self._head_multiplier
+                if name.startswith("backbone."):
+                    multiplier = self._layer_decay ** (blocks + 1 - depth(name, blocks))
+                groups.setdefault((decays(name, parameter), multiplier), []).append(parameter)
             rate = self.args.learning_rate
             self.optimizer = torch.optim.AdamW(
                 [
                     {
                         "params": parameters,
                         "weight_decay": self.args.weight_decay if decay else 0.0,
-                        "lr": rate if backbone else rate * self._head_multiplier,
+                        "lr": rate * multiplier,
                     }
-                    for (decay, backbone), parameters in groups.items()
+                    for (decay, multiplier), parameters in groups.items()
                 ],
                 lr=rate,
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
@@ -185,34 +345,60 @@ class _EveTrainer(Trainer):
             )
         return self.optimizer
 
+    # Checkpoints.
 
-class _Reporter(TrainerCallback):
-    """Moves the progress bar, passes metrics on, and marks whole checkpoints."""
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._writer.unfinished)
 
-    def __init__(self, progress: Progress, log: LogMetrics | None) -> None:
-        self._progress = progress
-        self._log = log
-        self._note = ""
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.args.should_save:
+            self._writer.wait()
+            self._writer.clear()
+        self._together()
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # the latter: PyTorch and safetensors on a full disk
+            self._writer.clear()
+            raise UserError(explain(error, f"writing a checkpoint in {self._writer.folder}")) from error
+        self._together()
+        if self.args.should_save:
+            self._writer.finish(self.state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._progress.update_to(state.global_step, self._note)
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        if logs and "loss" in logs:
-            self._note = f"loss {logs['loss']:.3f}"
-            if self._log is not None:
-                self._log(_numbers(logs), state.global_step)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+    def _together(self) -> None:
+        if self.args.world_size > 1:
+            distributed.barrier()
 
 
-def _numbers(logs: dict[str, Any]) -> dict[str, float]:
-    """What a tracking server can plot: numbers as they are, of a vector its largest value."""
-    numbers = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
-    return numbers | {f"{name}_max": max(value) for name, value in logs.items() if isinstance(value, list)}
+class _SeedOfProcess(TrainerCallback):
+    """Every process drops paths of its own; a resumed one goes on with those that its checkpoint holds."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if args.process_index:
+            torch.manual_seed(args.seed + args.process_index)
+
+
+def _agree(decide: Callable[[], Any]) -> Any:
+    """What the first process decides, in all of them."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return decide()
+    answer: list[Any] = [None]
+    if distributed.get_rank() == 0:
+        try:
+            answer = [decide()]
+        except UserError as error:
+            answer = [error]
+    distributed.broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return answer[0]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted names, with values as JSON has them."""
+    named: dict[str, Any] = {}
+    for name, value in tree.items():
+        named |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return json.loads(json.dumps(named, default=str)) if not prefix else named
 
 
 def _printer() -> type[TrainerCallback]:

@@ -37,7 +37,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def checkpoints(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "scratch").iterdir())
+    return sorted(path.name for path in (folder / "scratch").glob("checkpoint-*"))
 
 
 def test_it_writes_a_model_that_loads_with_its_tokenizer_and_its_log(pretrained):
@@ -73,10 +73,11 @@ def test_a_torn_checkpoint_is_passed_over(prepared, pretrained, tmp_path):
     with pytest.raises(Crashed):
         run_pretraining(prepared, tmp_path, log=crash_at(7))
     torn = tmp_path / "scratch" / "checkpoint-6"
-    (torn / "complete").unlink()  # it is written last
+    (torn / "checkpoint.json").unlink()  # it is written last
     (torn / "model.safetensors").write_bytes(b"half")
     steps: list[int] = []
-    out = run_pretraining(prepared, tmp_path, log=lambda metrics, step: steps.append(step))
+    with pytest.warns(UserWarning, match="checkpoint-6 is damaged"):
+        out = run_pretraining(prepared, tmp_path, log=lambda metrics, step: steps.append(step))
     assert steps[0] == 4
     assert_same_weights(out, pretrained)
 
@@ -104,9 +105,14 @@ def test_another_seed_gives_other_weights(prepared, pretrained, tmp_path):
         assert_same_weights(out, pretrained)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_advice(prepared, tmp_path):
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d.*lower the learning rate"):
-        run_pretraining(prepared, tmp_path, learning_rate=1e30, warmup=0.0, max_grad_norm=1e30)
+def test_a_step_that_is_not_finite_is_not_taken_and_its_examples_are_kept(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"step 3 was not taken, because loss or gradient is not finite .*lower the"):
+        run_pretraining(prepared, tmp_path, learning_rate=1e30, checkpoint_steps=1)
+    content = json.loads((tmp_path / "scratch" / "not_finite_at_step_3.json").read_text())
+    assert math.isnan(content["numbers"]["gradient_norm"])
+    assert len(content["examples"]) == 4
+    assert all(example["epoch"] == 0 and example["image_ids"] and example["caption"] for example in content["examples"])
+    assert checkpoints(tmp_path) == ["checkpoint-1", "checkpoint-2"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from eve_core.data.schedule import ShuffledEpochs
 from eve_core.errors import UserError
 from eve_core.model import EveConfig, EveForImageTextRetrieval, EveForPreTraining
 from eve_core.objectives import Losses
-from eve_core.training.checkpoints import last_complete_checkpoint, mark_complete
 from eve_core.training.trainer import decays, train
 from tests.training.conftest import optimization
 
@@ -45,11 +44,11 @@ class TwoLayers(nn.Module):
         return self.backbone(x) + self.head(x)
 
 
-def constant_gradient(model, batch):
+def constant_gradient(model, batch, share=None):
     return Losses(sum(parameter.sum() for parameter in model.parameters()) + 0 * batch["x"].sum())
 
 
-def no_gradient(model, batch):
+def no_gradient(model, batch, share=None):
     return Losses(0 * sum(parameter.sum() for parameter in model.parameters()))
 
 
@@ -113,7 +112,7 @@ def test_training_learns(tmp_path):
     model = TwoLayers()
     history = run(
         model,
-        lambda model, batch: Losses(((model(batch["x"]) - batch["y"]) ** 2).mean()),
+        lambda model, batch, share: Losses(((model(batch["x"]) - batch["y"]) ** 2).mean()),
         tmp_path,
         steps=60,
         learning_rate=0.1,
@@ -156,7 +155,7 @@ def test_pixels_reach_the_model_normalised(tmp_path):
         def make(self, indices, generators):
             return [{"pixel_values": torch.full((3, 2, 2), 255, dtype=torch.uint8)} for _ in indices]
 
-    def objective(model, batch):
+    def objective(model, batch, share):
         assert torch.equal(batch["pixel_values"], torch.ones(4, 3, 2, 2))
         return no_gradient(model, {"x": batch["pixel_values"]})
 
@@ -166,13 +165,3 @@ def test_pixels_reach_the_model_normalised(tmp_path):
 def test_nothing_to_train_on_is_refused(tmp_path):
     with pytest.raises(UserError, match="testing: there is nothing to train on"):
         run(TwoLayers(), constant_gradient, tmp_path, examples=Numbers(0))
-
-
-def test_the_newest_whole_checkpoint_counts_and_torn_ones_are_removed(tmp_path):
-    assert last_complete_checkpoint(tmp_path / "absent") is None
-    for step in (3, 9, 12, 100):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (3, 12):
-        mark_complete(tmp_path / f"checkpoint-{step}")
-    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-12"  # by number, not by name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-3"]

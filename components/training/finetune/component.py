@@ -33,28 +33,31 @@ def finetune(  # type: ignore[no-untyped-def]
     from pathlib import Path
 
     from components.step import share_cores, step
-    from eve_core.config import FinetuningConfig, TaskDataConfig
+    from eve_core.config import FinetuningConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.evaluation.figures import training_figure
     from eve_core.model_digest import model_digest
-    from eve_core.training import finetune as train
+    from eve_core.training import TrainingJob, launch
 
     share_cores()
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
     sources = [prepared.path, validated.path, pretrained.path]
     with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:
         data = PreparedData.open(prepared.path, quarantine=validated.path)
-        scratch = current.scratch(data.digest, data.quarantine_digest, model_digest(pretrained.path), given)
-        train(
-            data,
-            task,
-            TaskDataConfig.model_validate_json(task_data),
-            FinetuningConfig.model_validate_json(finetuning),
-            Path(pretrained.path),
-            Path(checkpoint.path),
+        config = FinetuningConfig.model_validate(given["finetuning"])
+        # Not of how it is launched: a change of that has to meet the checkpoints that are there.
+        key = {**given, "finetuning": config.model_dump(mode="json", exclude={"launch"})}
+        scratch = current.scratch(data.digest, data.quarantine_digest, model_digest(pretrained.path), key)
+        job = TrainingJob(
+            task=task,
+            prepared=prepared.path,
+            validated=validated.path,
+            settings=given,
+            pretrained=pretrained.path,
+            out=checkpoint.path,
+            scratch=str(scratch),
             seed=current.settings.seed,
-            scratch=scratch,
-            log=current.run.log_metrics,
         )
+        launch(job, config.launch, current.run.log_metrics)
         current.run.log_artifact(training_figure(Path(checkpoint.path)))
         shutil.rmtree(scratch)

@@ -30,26 +30,29 @@ def pretrain(  # type: ignore[no-untyped-def]
     from pathlib import Path
 
     from components.step import step
-    from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
+    from eve_core.config import PretrainingConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.evaluation.figures import pretraining_figures
-    from eve_core.training import pretrain as train
+    from eve_core.training import TrainingJob, launch
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
     sources = [prepared.path, validated.path]
     with step("pretrain", run, inputs=sources, outputs=[pretrained.path], params=given) as current:
         data = PreparedData.open(prepared.path, quarantine=validated.path)
         config = PretrainingConfig.model_validate(pretraining)
-        scratch = current.scratch(data.digest, data.quarantine_digest, given)
-        train(
-            data,
-            config,
-            ModelConfig.model_validate(model),
-            TokenizerConfig.model_validate(tokenizer),
-            Path(pretrained.path),
+        # Not of how it is launched: a change of that has to meet the checkpoints that are there.
+        key = {**given, "pretraining": config.model_dump(mode="json", exclude={"launch"})}
+        scratch = current.scratch(data.digest, data.quarantine_digest, key)
+        job = TrainingJob(
+            task=None,
+            prepared=prepared.path,
+            validated=validated.path,
+            settings=given,
+            pretrained=None,
+            out=pretrained.path,
+            scratch=str(scratch),
             seed=current.settings.seed,
-            scratch=scratch,
-            log=current.run.log_metrics,
         )
+        launch(job, config.launch, current.run.log_metrics)
         current.run.log_artifact(pretraining_figures(data, config, Path(pretrained.path)))
         shutil.rmtree(scratch)

@@ -1,0 +1,37 @@
+"""A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from eve_core.errors import UserError, explain
+from eve_core.training.job import TrainingJob
+from eve_core.training.launch import failure_file, metrics_file
+from eve_core.training.preemption import PREEMPTED_STATUS, Preempted
+
+
+def main(path: Path) -> int:
+    """Run the job; the metrics and the reason of a failure are left where `launch` looks for them."""
+    job = TrainingJob.read(path)
+
+    def log(metrics: dict[str, float], step: int) -> None:
+        with metrics_file(path).open("a") as file:
+            file.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
+
+    try:
+        job.run(log)
+    except Preempted as error:
+        failure_file(path, int(os.environ.get("RANK", 0))).write_text(str(error))
+        return PREEMPTED_STATUS
+    except UserError as error:
+        failure_file(path, int(os.environ.get("RANK", 0))).write_text(explain(error, job.name))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status) if status else sys.exit(0)  # the other processes may wait in a collective that never ends

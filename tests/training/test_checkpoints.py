@@ -1,0 +1,86 @@
+"""A checkpoint is whole or not there."""
+
+import json
+
+import pytest
+
+from eve_core.errors import UserError
+from eve_core.training.checkpoints import CheckpointWriter, last_whole_checkpoint
+
+RUN = {"processes": 1, "seed": 3}
+
+
+def write(writer: CheckpointWriter, step: int) -> None:
+    writer.wait()
+    source = writer.unfinished / f"checkpoint-{step}"
+    source.mkdir(parents=True)
+    (source / "weights").write_bytes(b"weights of %d" % step)
+    (source / "moments").write_bytes(b"moments")
+    writer.finish(step)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    writer = CheckpointWriter(tmp_path, RUN, keep=2)
+    for step in (3, 9, 12, 100):
+        write(writer, step)
+    writer.close()
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
+
+
+def test_the_newest_are_kept_by_number(folder):
+    assert names(folder) == ["checkpoint-100", "checkpoint-12"]
+    assert last_whole_checkpoint(folder, RUN) == folder / "checkpoint-100"
+
+
+def test_there_is_none_in_an_empty_or_absent_folder(tmp_path):
+    assert last_whole_checkpoint(tmp_path, RUN) is None
+    assert last_whole_checkpoint(tmp_path / "absent", RUN) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: (checkpoint / "weights").write_bytes(b"weights of 101"),
+        lambda checkpoint: (checkpoint / "weights").unlink(),
+        lambda checkpoint: (checkpoint / "checkpoint.json").unlink(),
+        lambda checkpoint: (checkpoint / "checkpoint.json").write_text('{"step": 100, "ru'),
+    ],
+    ids=["another byte", "a file missing", "no record", "half a record"],
+)
+def test_a_damaged_one_is_passed_over_with_a_warning(folder, damage):
+    damage(folder / "checkpoint-100")
+    with pytest.warns(UserWarning, match="checkpoint-100 is damaged .*; going on from the one before it"):
+        assert last_whole_checkpoint(folder, RUN) == folder / "checkpoint-12"
+
+
+def test_one_that_was_being_written_does_not_count_and_is_cleared(folder):
+    writer = CheckpointWriter(folder, RUN, keep=2)
+    (writer.unfinished / "checkpoint-200").mkdir(parents=True)
+    assert last_whole_checkpoint(folder, RUN) == folder / "checkpoint-100"
+    writer.clear()
+    assert not writer.unfinished.exists()
+
+
+def test_one_of_another_run_is_refused_by_what_differs(folder):
+    with pytest.raises(UserError, match="checkpoint-100 is of another run: processes was 1 and is 2; change it back"):
+        last_whole_checkpoint(folder, {**RUN, "processes": 2})
+
+
+def test_the_record_names_every_file(folder):
+    record = json.loads((folder / "checkpoint-100" / "checkpoint.json").read_text())
+    assert record["step"] == 100
+    assert record["run"] == RUN
+    assert record["files"].keys() == {"weights", "moments"}
+
+
+def test_what_could_not_be_written_is_said(tmp_path):
+    writer = CheckpointWriter(tmp_path, RUN, keep=2)
+    writer.finish(5)  # nothing is there
+    with pytest.raises(OSError, match="checkpoint-5"):
+        writer.wait()
+    writer.close()

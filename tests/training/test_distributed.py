@@ -1,0 +1,79 @@
+"""However a step's batch is spread, over processes or micro-batches, the losses are those of the whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eve_core.config import LaunchConfig, PretrainingConfig, Split
+from eve_core.training import TrainingJob, launch
+from tests.training.conftest import MODEL, TOKENIZER, optimization
+
+ALIGNED = {"tasks": ["mlm", "mim", "itc", "itm"]}
+STEADY = {"drop_path_rate": 0.0, "text_dropout": 0.0}
+"""Which paths are dropped depends on how the batch is spread, so nothing is dropped where losses are compared."""
+
+
+def job_of(
+    prepared, folder: Path, *, objective: dict[str, Any] | None = None, steady: bool = True, **changes: Any
+) -> TrainingJob:
+    folder.mkdir(exist_ok=True)
+    (folder / "out").mkdir(exist_ok=True)
+    config = PretrainingConfig(
+        data=[Split(set="flickr8k", splits=["train"])],
+        optimization=optimization(**{"steps": 20, "batch_size": 16, "checkpoint_steps": 7, **changes}),
+        **(objective or {}),
+    )
+    model = MODEL.model_copy(update={"overrides": {**MODEL.overrides, **(STEADY if steady else {})}})
+    sections = {"pretraining": config, "model": model, "tokenizer": TOKENIZER}
+    return TrainingJob(
+        task=None,
+        prepared=str(prepared.path),
+        validated=None,
+        settings={name: section.model_dump(mode="json") for name, section in sections.items()},
+        pretrained=None,
+        out=str(folder / "out"),
+        scratch=str(folder / "scratch"),
+        seed=5,
+    )
+
+
+def losses(job: TrainingJob) -> list[dict[str, float]]:
+    lines = (Path(job.out) / "training_log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def assert_same_losses(one: TrainingJob, other: TrainingJob) -> None:
+    ours, theirs = losses(one), losses(other)
+    assert len(ours) == len(theirs) == 20
+    for a, b in zip(ours, theirs, strict=True):
+        for name in ("loss", "mlm", "mim", "itc", "itm", "load_balance"):
+            if name in a:
+                assert a[name] == pytest.approx(b[name], abs=1e-5, rel=1e-5), (a["step"], name)
+
+
+@pytest.fixture(scope="module")
+def whole(prepared, tmp_path_factory):
+    """One process, the batch at once; with negatives from the batch, and a load balance that weighs something."""
+    job = job_of(prepared, tmp_path_factory.mktemp("whole"), objective={**ALIGNED, "load_balance_weight": 0.1})
+    launch(job, LaunchConfig(), None)
+    return job
+
+
+def test_two_processes_give_the_losses_of_one(prepared, whole, tmp_path):
+    logged: list[tuple[int, float]] = []
+    job = job_of(prepared, tmp_path, objective={**ALIGNED, "load_balance_weight": 0.1})
+    launch(job, LaunchConfig(processes=2), lambda metrics, step: logged.append((step, metrics["loss"])))
+    assert_same_losses(job, whole)
+    assert [step for step, _ in logged] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_micro_batches_give_the_losses_of_the_whole_batch(prepared, tmp_path, processes):
+    objective = {"load_balance_weight": 0.1}
+    at_once = job_of(prepared, tmp_path / "at once", objective=objective)
+    launch(at_once, LaunchConfig(), None)
+    in_parts = job_of(prepared, tmp_path / "in parts", objective=objective, micro_batch_size=4)
+    launch(in_parts, LaunchConfig(processes=processes), None)
+    assert_same_losses(in_parts, at_once)

@@ -1,0 +1,141 @@
+"""Killed and resumed equals uninterrupted, bit for bit: real processes and real signals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eve_core.training import TrainingJob
+from eve_core.training.launch import failure_file, metrics_file
+from eve_core.training.preemption import PREEMPTED_STATUS
+from tests.training.test_distributed import job_of
+from tests.training.test_pretraining import assert_same_weights
+
+STEPS = 20
+CHECKPOINT_STEPS = 3
+
+
+def start(job: TrainingJob, processes: int) -> subprocess.Popen[bytes]:
+    path = Path(job.scratch) / "job.json"
+    path.parent.mkdir(exist_ok=True)
+    job.write(path)
+    metrics_file(path).unlink(missing_ok=True)
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    command = [sys.executable, "-m", *(torchrun if processes > 1 else []), "eve_core.training", str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Whether it happened before the process ended."""
+    while process.poll() is None:
+        if happened():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def last_step(job: TrainingJob) -> int:
+    metrics = metrics_file(Path(job.scratch) / "job.json")
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def at_step(job: TrainingJob, step: int) -> Callable[[], bool]:
+    return lambda: last_step(job) >= step
+
+
+def while_writing(job: TrainingJob, least: int) -> Callable[[], bool]:
+    """When a checkpoint after `least` has begun to be written."""
+    folder = Path(job.scratch) / ".writing"
+    return lambda: last_step(job) >= least and any(folder.glob("checkpoint-*/*"))
+
+
+def run_to_the_end(job: TrainingJob, processes: int) -> None:
+    process = start(job, processes)
+    assert process.wait() == 0
+
+
+def job_here(prepared, folder: Path, **changes) -> TrainingJob:
+    settings = {"steps": STEPS, "batch_size": 8, "checkpoint_steps": CHECKPOINT_STEPS}
+    return job_of(prepared, folder, steady=False, **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared, tmp_path_factory):
+    """By number of processes; drop path and dropout are on, and all of their draws have to be resumed too."""
+    done = {}
+    for processes in (1, 2):
+        job = job_here(prepared, tmp_path_factory.mktemp("uninterrupted"))
+        run_to_the_end(job, processes)
+        done[processes] = Path(job.out)
+    return done
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (1, 2), (2, 0)])
+def test_killed_at_random_moments(prepared, uninterrupted, tmp_path, processes, workers):
+    job = job_here(prepared, tmp_path, workers=workers)
+    draw = random.Random(processes)
+    process = start(job, processes)
+    assert wait_until(at_step(job, draw.randint(4, 8)), process)
+    kill(process)
+    reached = last_step(job)
+    process = start(job, processes)
+    assert wait_until(while_writing(job, draw.randint(10, 15)), process)
+    kill(process)
+    first = json.loads(metrics_file(Path(job.scratch) / "job.json").read_text().splitlines()[0])["step"]
+    assert reached - CHECKPOINT_STEPS <= first <= reached + 1  # it went on, and lost no more than since a checkpoint
+    run_to_the_end(job, processes)
+    assert_same_weights(Path(job.out), uninterrupted[processes])
+
+
+def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):
+    job = job_here(prepared, tmp_path)
+    process = start(job, 2)
+    assert wait_until(at_step(job, 7), process)
+    children = subprocess.run(
+        ["pgrep", "-f", f"eve_core.training {job.scratch}", "-P", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    assert process.wait() != 0  # the other one is stopped, and does not wait for ever
+    run_to_the_end(job, 2)
+    assert_same_weights(Path(job.out), uninterrupted[2])
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_saves_before_it_stops(prepared, uninterrupted, tmp_path, processes):
+    job = job_here(prepared, tmp_path, checkpoint_steps=1000)
+    process = start(job, processes)
+    assert wait_until(at_step(job, 5), process)
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    status = process.wait()
+    assert time.monotonic() - sent < 20
+    assert (status == PREEMPTED_STATUS) or processes > 1
+    (saved,) = Path(job.scratch).glob("checkpoint-*")
+    said = failure_file(Path(job.scratch) / "job.json", 0).read_text()
+    assert f"saved step {saved.name.removeprefix('checkpoint-')} of {STEPS}; run it again" in said
+    run_to_the_end(job, processes)
+    assert_same_weights(Path(job.out), uninterrupted[processes])
+
+
+def test_another_number_of_processes_is_refused(prepared, tmp_path):
+    job = job_here(prepared, tmp_path)
+    process = start(job, 1)
+    assert wait_until(lambda: any(Path(job.scratch).glob("checkpoint-*")), process)
+    kill(process)
+    assert start(job, 2).wait() != 0
+    said = failure_file(Path(job.scratch) / "job.json", 0).read_text()
+    assert "is of another run: processes was 1 and is 2; change it back to go on from there, or delete" in said

@@ -6,7 +6,7 @@ import typer
 
 from eve_core.cli.data import data_app
 from eve_core.cli.model import convert_official
-from eve_core.cli.pipeline import check, compile_command, retrain, run
+from eve_core.cli.pipeline import check, compile_command, plan, retrain, run
 from eve_core.cli.registry import champion_app, promote
 from eve_core.cli.vocabulary import answers, tokenizer
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(retrain)
+app.command()(plan)
 app.command()(check)
 app.command(name="compile")(compile_command)
 data_app.command()(answers)

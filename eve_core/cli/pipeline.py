@@ -63,6 +63,22 @@ def check(
         raise UserError("; ".join(problems))
 
 
+def plan(config: _Config) -> None:
+    """What the run will take: parameters, memory, work, hours and cost, before anything starts."""
+    from rich import print as show_rich
+
+    from eve_core.config import load_config
+    from eve_core.training.planning import count_examples, describe_plan, plan_run, too_large
+
+    run = load_config(config)
+    counts, source = count_examples(run)
+    plans = plan_run(run, counts)
+    show_rich(describe_plan(plans, run.pool))
+    typer.echo(f"Examples are counted in {source}; memory is an estimate, hours are at the pool's expected_mfu.")
+    for said in too_large(plans, run.pool):
+        typer.echo(f"warning: {said}", err=True)
+
+
 def compile_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The IR YAML file to write.")] = Path(
         "build/eve-training.yaml"

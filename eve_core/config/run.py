@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from eve_core.config.data import DataConfig, TaskDataConfig, ValidationConfig
 from eve_core.config.evaluation import EvaluationConfig, GateConfig
+from eve_core.config.pool import PoolConfig
 from eve_core.config.section import Section
 from eve_core.config.training import FinetuningConfig, ModelConfig, PretrainingConfig, TaskName, TokenizerConfig
 from eve_core.errors import UserError, existing_file
@@ -87,6 +88,8 @@ class RunConfig(Section):
     """Downstream tasks by name."""
     registry: RegistryConfig = RegistryConfig()
     """Tracking and model registry."""
+    pool: PoolConfig | None = None
+    """GPUs that it trains on."""
 
     @model_validator(mode="after")
     def _settings_belong_to_their_task(self) -> "RunConfig":
@@ -108,17 +111,41 @@ def load_config(path: Path | str) -> RunConfig:
             is named with its key, and an unknown key with the nearest known one.
     """
     path = existing_file(path, "the config file")
+    tree = _read(path, ())
+    try:
+        return RunConfig.model_validate(_expand(tree, path))
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors()]
+        raise UserError(f"{path}: " + "; ".join(problems)) from None
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The settings of a file, over those of the file that its key `base` names."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a mapping of settings; see configs/demo.yaml")
-    try:
-        return RunConfig.model_validate(_expand(tree, path))
-    except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors()]
-        raise UserError(f"{path}: " + "; ".join(problems)) from None
+    if "base" not in tree:
+        return tree
+    base = existing_file(path.parent / str(tree.pop("base")), f"the base of {path}")
+    if base.resolve() in above or base.resolve() == path.resolve():
+        raise UserError(f"{path} is its own base, by way of {base}; remove one of the two keys")
+    return _over(_read(base, (*above, path.resolve())), tree)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key, and null takes a key away; anything else replaces what is below."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _over(merged[key], value)
+        elif value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return merged
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -100,7 +100,7 @@ def test_an_unknown_key_like_no_other_is_to_be_removed(read):
         read("pretraining.zzz", 1)
 
 
-@pytest.mark.parametrize("key", ["name", "pretraining.optimization.steps", "tasks.nlvr2.gate", "tasks"])
+@pytest.mark.parametrize("key", ["name", "pretraining.optimization.batch_size", "tasks.nlvr2.gate", "tasks"])
 def test_a_missing_key_is_named_in_full(read, key):
     with pytest.raises(UserError, match=f"key {key} is missing"):
         read(key)
@@ -272,3 +272,43 @@ def test_a_head_of_another_task_is_refused(read):
     tasks["vqa"]["finetuning"]["head"] = "bi_attention"
     with pytest.raises(UserError, match=r"yaml: tasks\.vqa\.finetuning\.head is for nlvr2 alone; remove it"):
         read("tasks", tasks)
+
+
+class TestBase:
+    """A file over another one."""
+
+    @pytest.fixture
+    def read_over(self, tmp_path):
+        (tmp_path / "below.yaml").write_text(yaml.safe_dump(MINIMAL))
+
+        def read_over(above):
+            (tmp_path / "above.yaml").write_text(yaml.safe_dump({"base": "below.yaml", **above}))
+            return load_config(tmp_path / "above.yaml")
+
+        return read_over
+
+    def test_sections_are_merged_key_by_key(self, read_over):
+        changed = read_over({"name": "other", "pretraining": {"optimization": {"learning_rate": 0.5}}})
+        below = MINIMAL["pretraining"]["optimization"]
+        assert changed.name == "other"
+        assert changed.pretraining.optimization.learning_rate == 0.5
+        assert changed.pretraining.optimization.batch_size == below["batch_size"]
+
+    def test_lists_are_replaced_and_null_takes_away(self, read_over):
+        data = [{"set": "flickr30k", "splits": ["train"]}]
+        changed = read_over({"pretraining": {"data": data}, "registry": None})
+        assert [split.set for split in changed.pretraining.data] == ["flickr30k"]
+        with pytest.raises(UserError, match="key tasks is missing"):
+            read_over({"tasks": None})
+
+    def test_a_missing_base_and_a_circle_are_refused(self, read_over, tmp_path):
+        with pytest.raises(UserError, match=r"the base of .*above.yaml .*absent.yaml does not exist"):
+            read_over({"base": "absent.yaml"})
+        (tmp_path / "below.yaml").write_text("base: above.yaml")
+        with pytest.raises(UserError, match="is its own base"):
+            read_over({})
+
+
+def test_either_steps_or_epochs(read):
+    with pytest.raises(UserError, match=r"pretraining.optimization: give either steps or epochs"):
+        read("pretraining.optimization.epochs", 3)

@@ -76,6 +76,15 @@ _SIZES: dict[str, dict[str, tuple[_Size, ...]]] = {
 }
 
 
+def published_counts() -> dict[str, dict[str, int]]:
+    """By set and split, how many annotations it has as published; of several releases, Karpathy's or else the first."""
+    return {name: {split: _usual(sizes) for split, sizes in splits.items()} for name, splits in _SIZES.items()}
+
+
+def _usual(sizes: tuple[_Size, ...]) -> int:
+    return next((size for size in sizes if size.release == "Karpathy"), sizes[0]).annotations
+
+
 def unexpected_counts(set_name: str, counts_by_split: Mapping[str, int]) -> list[str]:
     """A sentence for every split that has another number of annotations than the whole set.
 

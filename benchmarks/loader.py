@@ -16,11 +16,10 @@ from torchvision.io import ImageReadMode, decode_image
 
 from benchmarks.measure import take_turns
 from benchmarks.results import Line, parser, publish
-from benchmarks.samples import COCO_SAMPLE, captions_file, draw_photographs
-from eve_core.config import AugmentationConfig, DataConfig, TokenizerConfig
+from benchmarks.samples import COCO_SAMPLE, draw_photographs, prepare_photographs
+from eve_core.config import AugmentationConfig, TokenizerConfig
 from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
-from eve_core.data.prepare import prepare_all
 from eve_core.data.prepared import ImageStore, PreparedData
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.schedule import ShuffledEpochs
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "The given buffer is not writable")
     with TemporaryDirectory() as folder:
         coco = COCO_SAMPLE if real else draw_photographs(Path(folder) / "coco", number or 256)
-        data = _prepare(coco, Path(folder))
+        data = PreparedData.open(prepare_photographs(coco, Path(folder) / "prepared"))
         rows = _one_caption_a_picture(data.table("captions"))[:number]
         names = rows["image_id"].to_pylist()
         contestants: dict[str, Callable[[], object]] = {"decoding": partial(_decode, data.images, names)}
@@ -114,17 +113,6 @@ def _pairs(data: PreparedData, rows: pa.Table, size: int, augmentation: Augmenta
 def _one_caption_a_picture(rows: pa.Table) -> pa.Table:
     _, first = np.unique(rows["image_id"].to_numpy(zero_copy_only=False), return_index=True)
     return rows.take(first)
-
-
-def _prepare(coco: Path, folder: Path) -> PreparedData:
-    source = {
-        "set": "coco_captions",
-        "annotations": [str(captions_file(coco))],
-        "images": str(coco / "images"),
-    }
-    config = DataConfig.model_validate({"sources": [source], "leak_ways": []})
-    prepare_all(config, folder / "prepared", folder, progress=False)
-    return PreparedData.open(folder / "prepared")
 
 
 def _lines(measured: dict[str, Any]) -> list[Line]:

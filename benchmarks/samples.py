@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from eve_core.config import DataConfig
+from eve_core.data.prepare import prepare_all
+
 COCO_SAMPLE = Path(os.environ.get("EVE_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / "coco"
+
+
+def prepare_photographs(coco: Path, folder: Path) -> Path:
+    """A sample in COCO's form as a prepared folder."""
+    source = {"set": "coco_captions", "annotations": [str(captions_file(coco))], "images": str(coco / "images")}
+    config = DataConfig.model_validate({"sources": [source], "leak_ways": []})
+    prepare_all(config, folder, folder.parent, progress=False)
+    return folder
 
 
 def captions_file(coco: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from eve_core.model.attention import SelfAttention
 from eve_core.model.configuration import EveConfig
@@ -29,7 +30,7 @@ class DropPath(nn.Module):
 _ROUTERS = {"hard": HardRouter, "soft": SoftRouter, "shared": SharedFeedForward}
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(GradientCheckpointingLayer):
     """Pre-norm block: x + gamma_1 attention(norm(x)), then x + gamma_2 router(norm(x))."""
 
     def __init__(self, config: EveConfig, index: int) -> None:

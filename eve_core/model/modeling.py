@@ -25,7 +25,7 @@ class EvePreTrainedModel(PreTrainedModel):
     config_class = EveConfig
     base_model_prefix = "backbone"
     main_input_name = "pixel_values"
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _no_split_modules = ["EncoderBlock", "DecoderBlock"]  # noqa: RUF012 (the base class declares it so)
 
     @torch.no_grad()

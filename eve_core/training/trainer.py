@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import distributed, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from eve_core.config import OptimizationConfig
 from eve_core.data.collation import Collator
@@ -101,6 +102,7 @@ def train(
     )
     writer = CheckpointWriter(scratch, run, config.checkpoints_kept)
     preemption = SaveOnSigterm()
+    disable_progress_bar()  # of writing a checkpoint's files; the run has its own
     with Monitor(description, config, steps, batching, flops, log) as monitor:
         trainer = _EveTrainer(
             model=model,
@@ -157,8 +159,7 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused",
         bf16=config.precision == "bf16",
-        gradient_checkpointing=config.activation_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=config.activation_checkpointing,
         torch_compile=config.compile,
         ddp_find_unused_parameters=False,
         ddp_timeout=config.collective_timeout,

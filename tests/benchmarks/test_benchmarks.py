@@ -193,3 +193,12 @@ def test_prepare(tmp_path):
     result = run_quick("prepare", tmp_path)
     assert {row["work"] for row in result["rows"]} == {"prepare", "decode"}
     assert all(row["pictures_per_second"] > 0 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_training(tmp_path):
+    result = run_quick("training", tmp_path)
+    assert 0 < result["overhead"] < 1
+    checkpoint, written = result["rows"][1:]
+    assert result["stall"] == pytest.approx(checkpoint["median_seconds"] / written["median_seconds"])
+    assert result["checkpoint_gb"] > 0

@@ -13,7 +13,6 @@ from benchmarks.one_hot_router import OneHotRouter, one_hot_gigabytes
 from benchmarks.results import Line, chosen_device, parser, publish
 from eve_core.model import EveConfig
 from eve_core.model.feed_forward import FeedForward
-from eve_core.model.global_batch import load_balance_loss
 from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
@@ -118,7 +117,7 @@ def _step(layer: nn.Module, hidden: torch.Tensor, dtype: str) -> None:
         if isinstance(layer, SoftRouter):
             real = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
             output, routing = layer(hidden, TokenLayout(hidden.shape[1] - TEXT, real, padded=False))
-            loss = output.float().square().mean() + load_balance_loss([routing], whole_batch=False)
+            loss = output.float().square().mean() + routing.use.load_balance_loss()
         else:
             loss = layer(hidden).float().square().mean()
     loss.backward()

@@ -33,9 +33,14 @@ def explain(error: Exception, doing: str) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return str(explain_os_error(error, doing))
     said = " ".join(str(error).split())
-    if any(word in said for word in _FULL_DISK):
+    if is_full_disk(error):
         return str(explain_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), doing))
     return f"{type(error).__name__}: {said}"
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether a library says in words of its own that the disk is full."""
+    return any(word in " ".join(str(error).split()) for word in _FULL_DISK)
 
 
 def existing_file(path: Path | str, what: str) -> Path:

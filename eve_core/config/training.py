@@ -2,7 +2,7 @@
 
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -73,6 +73,9 @@ class TokenizerConfig(Section):
 class OptimizationConfig(Section):
     """AdamW, its schedule and its precision."""
 
+    INCIDENTAL: ClassVar[set[str]] = {"checkpoint_steps", "checkpoints_kept", "workers", "collective_timeout"}
+    """Settings that change nothing about what is computed: a run may be continued with others."""
+
     steps: int | None = Field(default=None, gt=0)
     """Optimizer steps."""
     epochs: float | None = Field(default=None, gt=0)
@@ -106,8 +109,6 @@ class OptimizationConfig(Section):
     memory."""
     compile: bool = False
     """Compile the network, which pays on a GPU."""
-    sharding: Literal["none", "fsdp2"] = "none"
-    """Whether every process keeps the whole model (DDP), or its part of weights, gradients and moments (FSDP2)."""
     checkpoint_steps: int = Field(default=200, gt=0)
     """A checkpoint to resume from is written every so many steps."""
     checkpoints_kept: int = Field(default=2, gt=0)

@@ -86,7 +86,7 @@ class Alignment(nn.Module):
         images, texts, labels = pairs_to_match(similarity, image_ids, own)
         if self.training:
             pixel_values = gather_rows(pixel_values)
-            input_ids, attention_mask = (gather_rows(pad_to_longest(text)) for text in (input_ids, attention_mask))
+            input_ids, attention_mask = map(gather_rows, pad_to_longest(input_ids, attention_mask))
         fused = encode(pixel_values[images], input_ids[texts], attention_mask[texts])
         assert fused.text_hidden_state is not None
         return AlignmentLosses(itc, F.cross_entropy(self.match(fused.text_hidden_state).float(), labels), fused)

@@ -1,5 +1,7 @@
 """The downstream models: question answering, visual reasoning over two pictures, image-text retrieval."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from eve_core.model.alignment import Alignment
 from eve_core.model.configuration import EveConfig
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
-from eve_core.model.outputs import EveRetrievalOutput, ImageTextClassifierOutput
+from eve_core.model.outputs import EveRetrievalOutput, ExpertUse, ImageTextClassifierOutput
 
 
 class ClassificationHead(nn.Module):
@@ -57,7 +59,9 @@ class EveForVisualQuestionAnswering(EvePreTrainedModel):
         loss = None
         if labels is not None:
             loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float()) * logits.shape[-1]
-        return ImageTextClassifierOutput(loss=loss, logits=logits, load_balance_loss=encoded.load_balance_loss)
+        return ImageTextClassifierOutput(
+            loss=loss, logits=logits, load_balance_loss=encoded.load_balance_loss, expert_use=encoded.expert_use
+        )
 
 
 class BiAttentionHead(nn.Module):
@@ -136,7 +140,7 @@ class EveForVisualReasoning(EvePreTrainedModel):
         """
         if pixel_values.dim() != 5 or pixel_values.shape[1] != 2:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; give (batch, 2, 3, height, width)")
-        left, right, load_balance_loss = self._encode(pixel_values, input_ids, attention_mask)
+        left, right, use = self._encode(pixel_values, input_ids, attention_mask)
         if isinstance(self.head, BiAttentionHead):
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             num_vision = left.shape[1] - input_ids.shape[1]
@@ -145,18 +149,20 @@ class EveForVisualReasoning(EvePreTrainedModel):
             first_word = left.shape[1] - input_ids.shape[1]
             logits = self.head(torch.cat([left[:, first_word], right[:, first_word]], dim=-1))
         loss = None if labels is None else F.cross_entropy(logits.float(), labels.long())
-        return ImageTextClassifierOutput(loss=loss, logits=logits, load_balance_loss=load_balance_loss)
+        return ImageTextClassifierOutput(
+            loss=loss, logits=logits, load_balance_loss=use.load_balance_loss(), expert_use=use
+        )
 
     def _encode(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The sequences (B, N, D) of left and right, vision then text, and the load-balance loss."""
+    ) -> tuple[torch.Tensor, torch.Tensor, ExpertUse]:
+        """The sequences (B, N, D) of left and right, vision then text, and the experts' use."""
         if self.config.official_routing:  # a batch is what shares the experts' capacity: one picture a pass
             passes = [self.backbone(picture, input_ids, attention_mask) for picture in pixel_values.unbind(1)]
             left, right = (
                 torch.cat([encoded.vision_hidden_state, encoded.text_hidden_state], dim=1) for encoded in passes
             )
-            return left, right, (passes[0].load_balance_loss + passes[1].load_balance_loss) / 2
+            return left, right, ExpertUse.joined([encoded.expert_use for encoded in passes])
         # Left and right travel in one batch: twice the rows, one pass.
         encoded = self.backbone(
             pixel_values.transpose(0, 1).flatten(0, 1),
@@ -164,7 +170,7 @@ class EveForVisualReasoning(EvePreTrainedModel):
             None if attention_mask is None else attention_mask.repeat(2, 1),
         )
         left, right = torch.cat([encoded.vision_hidden_state, encoded.text_hidden_state], dim=1).chunk(2)
-        return left, right, encoded.load_balance_loss
+        return left, right, encoded.expert_use
 
 
 class EveForImageTextRetrieval(EvePreTrainedModel):
@@ -222,12 +228,14 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
         losses = self.alignment.losses(self.backbone, embeds, pixel_values, input_ids, attention_mask, image_ids)
         assert losses.itm is not None
         assert losses.fused is not None
-        balance = (vision.load_balance_loss + text.load_balance_loss + losses.fused.load_balance_loss) / 3
+        passes: list[Any] = [vision, text, losses.fused]
+        use = ExpertUse.joined([encoded.expert_use for encoded in passes])
         return EveRetrievalOutput(
             loss=losses.itc + losses.itm,
             itc_loss=losses.itc,
             itm_loss=losses.itm,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
-            load_balance_loss=balance,
+            load_balance_loss=use.load_balance_loss(),
+            expert_use=use,
         )

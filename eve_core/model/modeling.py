@@ -13,8 +13,7 @@ from eve_core.model.decoder import PixelDecoder
 from eve_core.model.embeddings import TextEmbeddings, VisionEmbeddings, interpolate_positions
 from eve_core.model.encoder import EncoderBlock
 from eve_core.model.experts import Experts
-from eve_core.model.global_batch import load_balance_loss
-from eve_core.model.outputs import EveModelOutput
+from eve_core.model.outputs import EveModelOutput, ExpertUse
 from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
@@ -135,12 +134,14 @@ class EveModel(EvePreTrainedModel):
             if spread is not None:
                 routing.append(spread)
         hidden = self.norm(hidden)
+        none = hidden.new_zeros(0, self.config.num_experts, dtype=torch.float32)
+        unused = ExpertUse(first_choices=none, probability_sums=none)
+        use = ExpertUse.joined([unused, *(spread.use for spread in routing)])
         return EveModelOutput(
             vision_hidden_state=hidden[:, :num_vision] if pixel_values is not None else None,
             text_hidden_state=hidden[:, num_vision:] if input_ids is not None else None,
-            load_balance_loss=load_balance_loss(routing, whole_batch=self.training)
-            if routing
-            else hidden.new_zeros(()),
+            load_balance_loss=use.load_balance_loss(),
+            expert_use=use,
             routing=tuple(routing),
         )
 

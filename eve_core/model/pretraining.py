@@ -11,7 +11,7 @@ from eve_core.model.checks import check_token_mask, refuse
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
-from eve_core.model.outputs import EveForPreTrainingOutput, EveModelOutput
+from eve_core.model.outputs import EveForPreTrainingOutput, EveModelOutput, ExpertUse
 
 
 class TokenPredictor(nn.Module):
@@ -124,7 +124,8 @@ class EveForPreTraining(EvePreTrainedModel):
             losses = self.alignment.losses(self.backbone, embeds, pixel_values, input_ids, attention_mask, image_ids)
             output.itc_loss, output.itm_loss = losses.itc, losses.itm
             passes += [] if losses.fused is None else [losses.fused]
-        output.load_balance_loss = torch.stack([encoded.load_balance_loss for encoded in passes]).mean()
+        output.expert_use = ExpertUse.joined([encoded.expert_use for encoded in passes])
+        output.load_balance_loss = output.expert_use.load_balance_loss()
         if output.routing is None:
             output.routing = passes[0].routing
         return output

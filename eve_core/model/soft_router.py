@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from eve_core.model.configuration import EveConfig
 from eve_core.model.experts import Experts
-from eve_core.model.outputs import Routing
+from eve_core.model.outputs import ExpertUse, Routing
 from eve_core.model.sequence import TokenLayout
 
 
@@ -98,7 +98,7 @@ def _describe(
     """What the load-balance loss is made of, and for people how the real tokens were spread."""
     num_experts = probabilities.shape[1]
     first_choices = torch.bincount(chosen[:, 0], minlength=num_experts).float()
-    probability_sums = probabilities.sum(0)
+    use = ExpertUse(first_choices=first_choices[None], probability_sums=probabilities.sum(0, keepdim=True))
     with torch.no_grad():
         if real is not None:
             probabilities, chosen, text = probabilities[real], chosen[real], text[real]
@@ -107,8 +107,7 @@ def _describe(
         vision_load, text_load = load.float().view(2, num_experts)
         entropy = torch.special.entr(probabilities).sum(-1).mean() / math.log(max(num_experts, 2))
     return Routing(
-        first_choices=first_choices,
-        probability_sums=probability_sums,
+        use=use,
         vision_load=vision_load / vision_load.sum().clamp(min=1),
         text_load=text_load / text_load.sum().clamp(min=1),
         entropy=entropy,

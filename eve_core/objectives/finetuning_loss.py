@@ -27,5 +27,6 @@ def finetuning_loss(
     output = model(**batch)
     aligned = {name: getattr(output, f"{name}_loss", None) for name in ("itc", "itm")}
     parts = {name: share.examples * loss.detach() for name, loss in aligned.items() if loss is not None}
-    parts["load_balance"] = output.load_balance_loss.detach()
-    return Losses(share.examples * output.loss + load_balance_weight * output.load_balance_loss, parts)
+    balance = share.load_balance_loss(output.expert_use)
+    parts["load_balance"] = balance.detach()
+    return Losses(share.examples * output.loss + load_balance_weight * balance, parts)

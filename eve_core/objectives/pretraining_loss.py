@@ -44,8 +44,9 @@ def pretraining_loss(
     aligned = {"itc": output.itc_loss, "itm": output.itm_loss}
     losses |= {name: share.examples * loss for name, loss in aligned.items() if loss is not None}
     parts = {name: loss.detach() for name, loss in losses.items()}
-    parts["load_balance"] = output.load_balance_loss.detach()
-    total = torch.stack([*losses.values()]).sum() + load_balance_weight * output.load_balance_loss
+    balance = share.load_balance_loss(output.expert_use)
+    parts["load_balance"] = balance.detach()
+    total = torch.stack([*losses.values()]).sum() + load_balance_weight * balance
     return Losses(total, parts, _routing_seen(output.routing, config))
 
 

@@ -1,8 +1,10 @@
 """A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
 
+import contextlib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from eve_core.errors import UserError, explain
@@ -21,17 +23,19 @@ def main(path: Path) -> int:
 
     try:
         job.run(log)
-    except Preempted as error:
-        failure_file(path, int(os.environ.get("RANK", 0))).write_text(str(error))
-        return PREEMPTED_STATUS
-    except UserError as error:
-        failure_file(path, int(os.environ.get("RANK", 0))).write_text(explain(error, job.name))
-        return 1
+    except Exception as error:
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        failure = {"message": explain(error, job.name), "preempted": isinstance(error, Preempted)}
+        with contextlib.suppress(OSError):  # the disk may be what is full
+            failure_file(path, int(os.environ.get("RANK", 0))).write_text(json.dumps(failure))
+        return PREEMPTED_STATUS if isinstance(error, Preempted) else 1
     return 0
 
 
 if __name__ == "__main__":
     status = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status) if status else sys.exit(0)  # the other processes may wait in a collective that never ends
+    if status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # at once: the other processes may wait in a collective that never ends, and this one for them

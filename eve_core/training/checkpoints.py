@@ -5,6 +5,7 @@ their digests. So a process may be killed at any moment: what has a name is whol
 new one has it.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import shutil
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from eve_core.errors import UserError
 
@@ -36,6 +37,7 @@ class CheckpointWriter:
         self.keep = keep
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._unfinished: Future[None] | None = None
+        self._lock: TextIO | None = None
 
     @property
     def unfinished(self) -> Path:
@@ -46,10 +48,31 @@ class CheckpointWriter:
         """Remove what a killed process left half written."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
-    def finish(self, step: int) -> None:
-        """Take over the files in `unfinished`/checkpoint-<step>: digest, record, name."""
+    def newest(self) -> Path | None:
+        """What to go on from, with other processes kept out of the folder for as long as this one lives.
+
+        Raises:
+            UserError: another run is in it, or see `last_whole_checkpoint`.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another process trains in {self.folder}; wait for it to end, or stop it, and run this again"
+            ) from None
+        return last_whole_checkpoint(self.folder, self.run)
+
+    def finish(self, step: int, *, digests: bool = True) -> None:
+        """Take over the files in `unfinished`/checkpoint-<step>: digest, record, name.
+
+        Args:
+            step: of the checkpoint.
+            digests: whether there is time for them; the record has the files' sizes either way.
+        """
         self.wait()
-        self._unfinished = self._pool.submit(self._finish, step)
+        self._unfinished = self._pool.submit(self._finish, step, digests)
 
     def wait(self) -> None:
         """Until the last checkpoint is whole.
@@ -64,22 +87,29 @@ class CheckpointWriter:
     def close(self) -> None:
         """No more checkpoints will come; the last one is finished first."""
         self._pool.shutdown()
+        if self._lock is not None:
+            self._lock.close()
 
-    def _finish(self, step: int) -> None:
+    def _finish(self, step: int, digests: bool) -> None:
         source, target = self.unfinished / f"{_PREFIX}{step}", self.folder / f"{_PREFIX}{step}"
         files = {}
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            files[str(path.relative_to(source))] = _digest(path)
+            files[str(path.relative_to(source))] = [path.stat().st_size, _digest(path) if digests else None]
             _flush(path)
         record = source / _RECORD
         record.write_text(json.dumps({"step": step, "run": self.run, "files": files}, indent=2) + "\n")
         _flush(record)
+        _flush(source)
         shutil.rmtree(target, ignore_errors=True)
         source.rename(target)
         self.unfinished.rmdir()
         _flush(self.folder)
-        for old in _checkpoints(self.folder)[self.keep :]:
-            shutil.rmtree(old)
+        # Damaged ones that were passed over may have higher numbers.
+        numbered = {_number(path): path for path in _checkpoints(self.folder)}
+        kept = [number for number in numbered if number <= step][: self.keep]
+        for number, path in numbered.items():
+            if number not in kept:
+                shutil.rmtree(path)
 
 
 def last_whole_checkpoint(folder: Path, run: dict[str, Any]) -> Path | None:
@@ -95,7 +125,7 @@ def last_whole_checkpoint(folder: Path, run: dict[str, Any]) -> Path | None:
     for checkpoint in _checkpoints(folder):
         try:
             record = json.loads((checkpoint / _RECORD).read_text())
-            damaged = [name for name, digest in record["files"].items() if _digest(checkpoint / name) != digest]
+            damaged = [name for name, written in record["files"].items() if not _is_as(checkpoint / name, *written)]
             problem = f"{damaged[0]} is not as it was written" if damaged else ""
         except (OSError, ValueError, KeyError) as error:
             record, problem = {}, f"{type(error).__name__}: {error}"
@@ -120,7 +150,15 @@ def _refuse_another(checkpoint: Path, there: dict[str, Any], here: dict[str, Any
 def _checkpoints(folder: Path) -> list[Path]:
     """The newest first."""
     named = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(named, key=lambda path: int(path.name.removeprefix(_PREFIX)), reverse=True)
+    return sorted(named, key=_number, reverse=True)
+
+
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(_PREFIX))
+
+
+def _is_as(path: Path, size: int, digest: str | None) -> bool:
+    return path.stat().st_size == size and (digest is None or _digest(path) == digest)
 
 
 def _digest(path: Path) -> str:

@@ -89,6 +89,12 @@ def finetune(
         log=log,
         head_learning_rate_multiplier=config.head_learning_rate_multiplier,
         flops=finetuning_flops(eve_config, task_name, examples.mean_tokens()),
+        origin={
+            "data": data.digest,
+            "quarantine": data.quarantine_digest,
+            "task_data": task_data.model_dump(mode="json"),
+            "finetuning": config.model_dump(mode="json", exclude={"optimization", "launch"}),
+        },
     )
     if is_first_process():
         model.save_pretrained(out)

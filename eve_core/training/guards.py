@@ -1,6 +1,7 @@
 """What must not go unnoticed: numbers that are not finite, a spreading loss, dead experts, processes that differ."""
 
 import json
+import os
 import statistics
 import warnings
 from collections import deque
@@ -28,7 +29,10 @@ def write_not_finite(folder: Path, step: int, numbers: dict[str, float], example
         What to raise.
     """
     path = folder / f"not_finite_at_step_{step}.json"
-    path.write_text(json.dumps({"step": step, "numbers": numbers, "examples": examples}, indent=2) + "\n")
+    # All processes come here at once, with losses of their own.
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"step": step, "numbers": numbers, "examples": examples}, indent=2) + "\n")
+    temporary.replace(path)
     said = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     return UserError(
         f"step {step} was not taken, because loss or gradient is not finite ({said}); its examples are in {path}; "

@@ -5,11 +5,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eve_core.config import FinetuningConfig, ModelConfig, PretrainingConfig, TaskDataConfig, TokenizerConfig
+from eve_core.config import (
+    FinetuningConfig,
+    ModelConfig,
+    OptimizationConfig,
+    PretrainingConfig,
+    TaskDataConfig,
+    TokenizerConfig,
+)
 from eve_core.data.prepared import PreparedData
 from eve_core.training.finetuning import finetune
 from eve_core.training.monitor import LogMetrics
 from eve_core.training.pretraining import pretrain
+
+
+def without_incidentals(section: PretrainingConfig | FinetuningConfig) -> dict[str, Any]:
+    """The settings of a training that its checkpoints are found by.
+
+    Not how it is launched: a change of that has to meet the checkpoints that are there, which refuse it or go on.
+    """
+    return section.model_dump(mode="json", exclude={"launch": True, "optimization": OptimizationConfig.INCIDENTAL})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from types import FrameType
 from eve_core.config import LaunchConfig
 from eve_core.errors import UserError
 from eve_core.training.job import TrainingJob
-from eve_core.training.monitor import LogMetrics
+from eve_core.training.monitor import LogMetrics, log_if_possible
 from eve_core.training.preemption import Preempted
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -33,6 +33,11 @@ def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> No
         UserError: see `TrainingJob.run`; or a process died, whose last words are in its log.
         Preempted: it was told to stop, and saved.
     """
+    if config.nodes > 1:
+        raise UserError(
+            f"{job.name}: launch.nodes is {config.nodes}, but a training on several machines needs a cluster's "
+            "TrainJob; set it to 1 here"
+        )
     processes = count_processes(config)
     if processes == 1:
         job.run(log)
@@ -44,13 +49,13 @@ def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> No
     job.write(path)
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "eve_core.training"]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    process = subprocess.Popen([sys.executable, "-m", *torchrun, str(path)], env=environment)
-    with _passed_on(process):
+    with _processes([sys.executable, "-m", *torchrun, str(path)], environment) as process:
         follow(metrics_file(path), process, log)
-    told = next((file.read_text() for rank in range(processes) if (file := failure_file(path, rank)).exists()), None)
-    if process.returncode and told:
-        raise (Preempted if "SIGTERM" in told else UserError)(told)
     if process.returncode:
+        for file in (failure_file(path, rank) for rank in range(processes)):
+            if file.exists():
+                failure = json.loads(file.read_text())
+                raise (Preempted if failure["preempted"] else UserError)(failure["message"])
         raise UserError(
             f"{job.name}: one of {processes} processes died (status {process.returncode}); its last words are in the "
             "log above; run it again to go on from the last checkpoint"
@@ -83,40 +88,44 @@ def metrics_file(job: Path) -> Path:
 
 def failure_file(job: Path, rank: int) -> Path:
     """Where a process says why it failed."""
-    return job.with_name(f"failure-{rank}.txt")
+    return job.with_name(f"failure-{rank}.json")
 
 
 def follow(metrics: Path, process: subprocess.Popen[bytes], log: LogMetrics | None) -> None:
     """Pass metrics on until `process` ends."""
-    read = 0
-    while True:
-        ended = process.poll() is not None
-        lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]
-        for line in whole[read:]:
-            entry = json.loads(line)
-            if log is not None:
-                log(entry["metrics"], entry["step"])
-        read = len(whole)
-        if ended:
-            return
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    metrics.touch()
+    with metrics.open() as file:
+        begun = ""
+        while True:
+            ended = process.poll() is not None
+            while line := file.readline():
+                begun += line
+                if begun.endswith("\n"):
+                    entry = json.loads(begun)
+                    log_if_possible(log, entry["metrics"], entry["step"])
+                    begun = ""
+            if ended:
+                return
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @contextlib.contextmanager
-def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """SIGTERM goes to the processes, which save; whatever happens here, none of them outlives this one."""
+def _processes(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Started with SIGTERM passed on to them, which they save at; however this ends, none of them outlives it."""
+    started: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        process.send_signal(signal.SIGTERM)
+        for process in started:
+            process.send_signal(signal.SIGTERM)
 
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, pass_on) if in_main else None
     try:
-        yield
+        started.append(subprocess.Popen(command, env=environment))
+        yield started[0]
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+        if started and started[0].poll() is None:
+            started[0].terminate()
+            started[0].wait()

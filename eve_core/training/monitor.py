@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -43,7 +44,8 @@ class Monitor:
         self.waited = 0.0
         """Seconds that training waited for data since the last measurement."""
         self.callback = _Reporter(self)
-        self._config, self._batching, self._flops, self._log = config, batching, flops, log
+        self.batching = batching
+        self._config, self._flops, self._log = config, flops, log
         self._progress = Progress(description, steps, "step", shown=is_first_process())
         self._warner = Warner()
         self._note = ""
@@ -63,7 +65,7 @@ class Monitor:
         """Training begins, or goes on, at `step`."""
         if self._flops is not None:
             dtype = torch.bfloat16 if self._config.precision == "bf16" else torch.float32
-            self._peak = self._batching.processes * peak_flops(device, dtype)
+            self._peak = self.batching.processes * peak_flops(device, dtype)
         self._last = (step, time.perf_counter())
         self.move(step)
 
@@ -95,8 +97,7 @@ class Monitor:
         waiting = f", waiting for data {entry['data_wait']:.0%}" if entry["data_wait"] >= 0.005 else ""
         self._note = f"loss {entry['loss']:.3f}, {entry['examples_per_second']:.3g}/s{mfu}{waiting}"
         self._warner.look_at(entry, step)
-        if self._log is not None:
-            self._log(_numbers(entry), step)
+        log_if_possible(self._log, _numbers(entry), step)
 
 
 class _Reporter(TrainerCallback):
@@ -114,6 +115,15 @@ class _Reporter(TrainerCallback):
     ) -> None:
         if logs and "loss" in logs:
             self._monitor.report(logs, state.global_step)
+
+
+def log_if_possible(log: LogMetrics | None, metrics: dict[str, float], step: int) -> None:
+    """Log, or warn: whatever tracks a training may be away for a while, and the training goes on."""
+    try:
+        if log is not None:
+            log(metrics, step)
+    except Exception as error:
+        warnings.warn(f"the metrics of step {step} could not be logged: {error}", stacklevel=2)
 
 
 def is_first_process() -> bool:

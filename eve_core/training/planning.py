@@ -40,6 +40,8 @@ class Plan:
     """At the pool's expected share of its peak; None without a pool."""
     nodes: int
     """That train together."""
+    whole_batch_at_once: bool
+    """Whether its losses compare the examples of a whole batch, which then cannot be accumulated."""
 
 
 def count_examples(run: RunConfig) -> tuple[dict[str, int], str]:
@@ -111,15 +113,19 @@ def _plan(
     steps = optimization.steps or optimization.steps_of(examples or 0)
     parameters = _count_parameters(network, None if name == "pre-training" else name)
     flops *= optimization.batch_size
-    if optimization.activation_checkpointing:
-        flops *= 4 / 3
+    accumulated = batching.accumulation > 1
+    at_once = name == "retrieval" or (name == "pre-training" and "itc" in network.pretraining_tasks)
+    if at_once:
+        batching.refuse_accumulation(f"{name}: ITC and ITM")
+    # A forward pass more, each.
+    flops *= 1 + (optimization.activation_checkpointing + (accumulated and optimization.exact_load_balance)) / 3
     memory = _states(parameters, optimization, processes) + _activations(
         network, tokens, batching.micro_batch, optimization
     )
     hours = None
     if run.pool is not None:
         hours = steps * flops / (processes * run.pool.peak_tflops * 1e12 * run.pool.expected_mfu) / 3600
-    return Plan(name, parameters, steps, batching, flops, memory, hours, launch.nodes)
+    return Plan(name, parameters, steps, batching, flops, memory, hours, launch.nodes, at_once)
 
 
 def _network(run: RunConfig, finetuning: FinetuningConfig | None = None) -> "EveConfig":
@@ -168,8 +174,6 @@ def _finetuning_tokens(network: "EveConfig", task: str) -> float:
 
 def _states(parameters: int, optimization: OptimizationConfig, processes: int) -> float:
     """Weights, gradients and two moments in float32; DDP's buckets; autocast's copies of the weights."""
-    if optimization.sharding == "fsdp2":
-        return 16.0 * parameters / processes + 2.0 * parameters / 8
     buckets = 4.0 if processes > 1 else 0.0
     copies = 2.0 if optimization.precision == "bf16" else 0.0
     return (16.0 + buckets + copies) * parameters
@@ -231,8 +235,9 @@ def too_large(plans: list[Plan], pool: PoolConfig | None) -> list[str]:
         assert pool is not None
         if plan.memory > pool.memory_gb * 1e9:
             each = plan.batching.micro_batch
+            smaller = f"micro_batch_size below {each} (try {ceil(each / 2)}) or "
             said.append(
                 f"{plan.name} needs about {plan.memory / 1e9:.0f} GB of a GPU's {pool.memory_gb:.0f}; set "
-                f"micro_batch_size below {each} (try {ceil(each / 2)}), activation_checkpointing, or sharding fsdp2"
+                f"{'' if plan.whole_batch_at_once else smaller}activation_checkpointing, or use more processes"
             )
     return said

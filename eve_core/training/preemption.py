@@ -24,6 +24,7 @@ class SaveOnSigterm(TrainerCallback):
 
     def __init__(self) -> None:
         self.signalled = False
+        self._stopping = False
         self._before: Any = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -31,14 +32,23 @@ class SaveOnSigterm(TrainerCallback):
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._note)
 
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask all processes, where they have just waited for the gradient's norm anyhow.
+
+        They stop at the same step, or those that go on would wait for the others for ever.
+        """
+        anywhere = torch.tensor(int(self.signalled), device=args.device)
+        if args.world_size > 1:
+            distributed.all_reduce(anywhere, distributed.ReduceOp.MAX)
+        self._stopping = bool(anywhere)
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop here if any process was told to."""
-        if args.world_size > 1:  # all processes stop at the same step, or those that go on wait for the others for ever
-            anywhere = torch.tensor(int(self.signalled), device=args.device)
-            distributed.all_reduce(anywhere, distributed.ReduceOp.MAX)
-            self.signalled = bool(anywhere)
-        if self.signalled:
-            control.should_save = control.should_training_stop = True
+        if self._stopping:
+            self.signalled = True
+            control.should_log = control.should_save = control.should_training_stop = True
 
     def restore(self) -> None:
         """Give the signal back to whoever had it."""

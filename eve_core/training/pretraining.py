@@ -1,5 +1,9 @@
 """Pre-training: a tokenizer from the run's texts, a fresh network, masked signal modelling."""
 
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +20,8 @@ from eve_core.training.trainer import train, write_log
 
 if TYPE_CHECKING:
     from eve_core.model import EveConfig
+
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def pretrain(
@@ -54,9 +60,14 @@ def pretrain(
     captions = pa.concat_tables([split_rows(data, split) for split in config.data])
     further = [split_rows(data, split) for split in tokenizer_config.data]
     eve_config = network_config(config, model_config)
-    tokenizer = make_tokenizer(tokenizer_config, [captions, *further], eve_config.max_text_length)
+
+    def make_preprocessor(folder: Path) -> None:
+        tokenizer = make_tokenizer(tokenizer_config, [captions, *further], eve_config.max_text_length)
+        Preprocessor(tokenizer, eve_config.image_size, eve_config.max_text_length).save(folder)
+
+    preprocessor = Preprocessor.load(made_once(scratch / "preprocessor", make_preprocessor))
+    tokenizer = preprocessor.tokenizer
     eve_config.vocab_size, eve_config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
-    preprocessor = Preprocessor(tokenizer, eve_config.image_size, eve_config.max_text_length)
 
     torch.manual_seed(seed)
     model = EveForPreTraining(eve_config)
@@ -83,11 +94,31 @@ def pretrain(
         scratch=scratch,
         log=log,
         flops=pretraining_flops(eve_config, *work),
+        origin={
+            "data": data.digest,
+            "quarantine": data.quarantine_digest,
+            "pretraining": config.model_dump(mode="json", exclude={"optimization", "launch"}),
+            "model": model_config.model_dump(mode="json"),
+            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        },
     )
     if is_first_process():
         model.save_pretrained(out)
         preprocessor.save(out)
         write_log(history, out)
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process makes, all others wait for, and a resumed run finds."""
+    if is_first_process() and not folder.exists():
+        unfinished = folder.with_name(f".{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        make(unfinished)
+        unfinished.rename(folder)
+    while not folder.exists():
+        time.sleep(_SECONDS_BETWEEN_LOOKS)  # torchrun stops this process if the first one fails
+    return folder
 
 
 def network_config(config: PretrainingConfig, model_config: ModelConfig) -> "EveConfig":

@@ -4,10 +4,10 @@ import time
 
 import torch
 
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "V100": 125e12}
-"""Floating-point operations a second in bfloat16 (V100: float16) without sparsity, by a word of the device's name, from
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
+"""Floating-point operations a second in bfloat16 without sparsity, by a word of the device's name, from
 the vendor's data sheets."""
-_SIDE = 1024
+_SIDES = {"cpu": 1024, "cuda": 8192}
 _ATTEMPTS = 5
 
 
@@ -23,11 +23,12 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     """The best of a few products of square matrices."""
-    left = torch.ones(_SIDE, _SIDE, device=device, dtype=dtype)
+    side = _SIDES[device.type]
+    left = torch.ones(side, side, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(_ATTEMPTS):
         start = time.perf_counter()
         product = left @ left
         float(product[0, 0])  # waits for it
         best = min(best, time.perf_counter() - start)
-    return 2 * _SIDE**3 / best
+    return 2 * side**3 / best

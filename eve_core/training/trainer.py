@@ -2,17 +2,19 @@
 
 import json
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import distributed, nn
-from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from eve_core.config import OptimizationConfig
@@ -20,12 +22,12 @@ from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
 from eve_core.data.transforms import normalize
-from eve_core.errors import UserError, explain, explain_os_error
+from eve_core.errors import UserError, explain, explain_os_error, is_full_disk
 from eve_core.memory import keep_freed_memory
-from eve_core.model.global_batch import known_counts, record_counts
+from eve_core.model.global_batch import add_up
 from eve_core.objectives import Losses, Share
 from eve_core.training.batching import Batching
-from eve_core.training.checkpoints import CheckpointWriter, last_whole_checkpoint
+from eve_core.training.checkpoints import CheckpointWriter
 from eve_core.training.guards import refuse_different_processes, write_not_finite
 from eve_core.training.monitor import LogMetrics, Monitor
 from eve_core.training.preemption import Preempted, SaveOnSigterm
@@ -33,8 +35,6 @@ from eve_core.training.preemption import Preempted, SaveOnSigterm
 Objective = Callable[[nn.Module, dict[str, torch.Tensor], Share], Losses]
 TRAINING_LOG = "training_log.jsonl"
 _LOGS_A_RUN, _STEPS_A_LOG = 60, 50
-# Settings that change nothing about what is computed.
-_INCIDENTAL = {"checkpoint_steps", "checkpoints_kept", "workers"}
 
 
 def train(
@@ -50,6 +50,7 @@ def train(
     log: LogMetrics | None = None,
     head_learning_rate_multiplier: float = 1.0,
     flops: float | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place for `config.steps` steps, in as many processes as torchrun started.
 
@@ -67,6 +68,7 @@ def train(
         log: called with metrics and step, a few dozen times a run, by the first process.
         head_learning_rate_multiplier: for parameters outside `backbone`.
         flops: floating-point operations of an example in a step; with it, the share of the machine's peak is reported.
+        origin: what else the run follows from (data, objective, tokenizer), as JSON can hold it.
 
     Returns:
         The log: step, loss, its parts, learning rate and gradient norm, one entry a few steps. What an objective
@@ -95,12 +97,15 @@ def train(
             "micro_batch": batching.micro_batch,
             "seed": seed,
             "examples": len(examples),
-            "optimization": config.model_dump(mode="json", exclude=_INCIDENTAL),
+            "optimization": config.model_dump(mode="json"),
             "head_learning_rate_multiplier": head_learning_rate_multiplier,
             "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
+            **(origin or {}),
         }
     )
-    writer = CheckpointWriter(scratch, run, config.checkpoints_kept)
+    incidental = {f"optimization.{name}" for name in config.INCIDENTAL}
+    kept = {name: value for name, value in run.items() if name not in incidental}
+    writer = CheckpointWriter(scratch, kept, config.checkpoints_kept)
     preemption = SaveOnSigterm()
     disable_progress_bar()  # of writing a checkpoint's files; the run has its own
     with Monitor(description, config, steps, batching, flops, log) as monitor:
@@ -109,17 +114,20 @@ def train(
             args=_arguments(config, steps, batching, seed, scratch),
             train_dataset=schedule,
             data_collator=Collator(pad_token_id, normalized=False),
-            callbacks=[preemption, monitor.callback, _SeedOfProcess()],
+            callbacks=[preemption, monitor.callback],
             objective=objective,
             head_multiplier=head_learning_rate_multiplier,
             layer_decay=config.layer_decay,
             exact_load_balance=config.exact_load_balance,
             writer=writer,
+            preemption=preemption,
             monitor=monitor,
         )
         trainer.remove_callback(_printer())
         refuse_different_processes(run)
-        resume = _agree(lambda: last_whole_checkpoint(scratch, run))
+        if batching.processes > 1:  # every process drops paths of its own; a resumed one goes on with its checkpoint's
+            set_seed(seed + trainer.args.process_index)
+        resume = _agree(writer.newest)
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             writer.wait()
@@ -142,11 +150,7 @@ def _arguments(
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         keep_freed_memory()
-    fsdp: dict[str, Any] = {}
-    if config.sharding == "fsdp2":
-        wrapped = {"transformer_layer_cls_to_wrap": ["EncoderBlock", "DecoderBlock"]}
-        fsdp = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"fsdp_version": 2, **wrapped}}
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=steps,
         per_device_train_batch_size=batching.micro_batch,
@@ -176,8 +180,10 @@ def _arguments(
         disable_tqdm=True,
         report_to=[],
         log_level="error",
-        **fsdp,
     )
+    # Without torchrun the Trainer would spread a batch over all GPUs of the machine by DataParallel.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def write_log(history: list[dict[str, Any]], folder: Path) -> None:
@@ -211,6 +217,7 @@ class _EveTrainer(Trainer):
         layer_decay: float,
         exact_load_balance: bool,
         writer: CheckpointWriter,
+        preemption: SaveOnSigterm,
         monitor: Monitor,
         **kwargs: Any,
     ) -> None:
@@ -222,10 +229,11 @@ class _EveTrainer(Trainer):
         self._layer_decay = layer_decay
         self._exact_load_balance = exact_load_balance
         self._writer = writer
+        self._preemption = preemption
         self._monitor = monitor
         self.optimizer: torch.optim.Optimizer | None
+        self._batches: list[dict[str, torch.Tensor]] = []
         self._shares: deque[Share] = deque()
-        self._counts: deque[list[torch.Tensor] | None] = deque()
         self._parts: dict[str, list[torch.Tensor]] = {}
         self._seen: dict[str, list[torch.Tensor]] = {}
         self._steps_since_log = 0
@@ -244,46 +252,38 @@ class _EveTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, torch.Tensor]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, torch.Tensor]], None]:
-        """The micro-batches of a step, and what each of them is of the whole."""
+        """The micro-batches of a step."""
         asked = time.perf_counter()
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._monitor.waited += time.perf_counter() - asked
-        self._shares.extend(self._share_out(batches, device))
-        self._counts.extend(self._count_first_choices(batches))
+        self._batches = batches
         return batches, None
 
-    def _share_out(self, batches: list[dict[str, torch.Tensor]], device: torch.device) -> list[Share]:
-        world, examples = self.args.world_size, 1 / len(batches)
+    def _share_out(self, batches: list[dict[str, torch.Tensor]]) -> list[Share]:
+        """What each micro-batch is of the whole; asked for with its loss, when a resumed run has its random state."""
+        world, examples, choices = self.args.world_size, 1 / len(batches), self._count_first_choices(batches)
         if "token_mask" not in batches[0] or (world == 1 and len(batches) == 1):
-            return [Share(examples) for _ in batches]
-        own = torch.stack([batch["token_mask"].sum() for batch in batches]).to(device)
-        total = own.sum()
-        if world > 1:
-            distributed.all_reduce(total)
-        return [Share(examples, number * world / total) for number in own]
+            return [Share(examples, first_choices=choices) for _ in batches]
+        own = torch.stack([batch["token_mask"].sum() for batch in batches]).to(self.args.device)
+        total = add_up(own.sum())
+        return [Share(examples, number * world / total, choices) for number in own]
 
-    def _count_first_choices(self, batches: list[dict[str, torch.Tensor]]) -> list[list[torch.Tensor] | None]:
-        """With accumulation, the counts of the whole batch by encoder pass, from a forward pass ahead."""
+    def _count_first_choices(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor | None:
+        """With accumulation, the experts' first choices in the whole batch, from a forward pass ahead."""
         if len(batches) == 1 or not self._exact_load_balance:
-            return [None] * len(batches)
-        totals: list[torch.Tensor] = []
-        self.model.train()
+            return None
         # The same drop path as in the pass that follows.
-        with torch.no_grad(), torch.random.fork_rng(), self.compute_loss_context_manager():
-            for batch in batches:
-                with record_counts() as counts:
-                    self.model(**self._prepare_inputs(dict(batch)))
-                totals = [total + own for total, own in zip(totals, counts, strict=True)] if totals else [*counts]
-        if self.args.world_size > 1:
-            for total in totals:
-                distributed.all_reduce(total)
-        return [totals] * len(batches)
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices), self.compute_loss_context_manager():
+            uses = [self.model_wrapped(**self._prepare_inputs(dict(batch))).expert_use for batch in batches]
+        return add_up(torch.stack([use.first_choices for use in uses]).sum(0))
 
     # The loss.
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
-        with known_counts(self._counts.popleft()):
-            losses = self._objective(model, inputs, self._shares.popleft())
+        if not self._shares:
+            self._shares.extend(self._share_out(self._batches))
+        losses = self._objective(model, inputs, self._shares.popleft())
         for name, value in losses.parts.items():
             self._parts.setdefault(name, []).append(value.float())
         for name, value in losses.seen.items():
@@ -294,17 +294,28 @@ class _EveTrainer(Trainer):
         norm = torch.as_tensor(super()._get_grad_norm(model, grad_norm))
         self._steps_since_log += 1
         if not bool(torch.isfinite(norm + self._tr_loss)):  # between the gradient and the update
-            parts = {name: float(values[-1]) for name, values in self._parts.items()}
+            last = -self.args.gradient_accumulation_steps
+            parts = {name: float(torch.stack(values[last:]).sum()) for name, values in self._parts.items()}
             numbers = {"gradient_norm": float(norm), **parts, "learning_rate": self._get_learning_rate()}
             step = self.state.global_step + 1
             raise write_not_finite(Path(self.args.output_dir), step, numbers, self._ids_of(step))
         return norm
 
     def _ids_of(self, step: int) -> list[dict[str, Any]]:
-        schedule, size = self.train_dataset, self.args.train_batch_size * self.args.gradient_accumulation_steps
-        size *= self.args.world_size
+        schedule, size = self.train_dataset, self._monitor.batching.whole
         places = [schedule.place(position) for position in range((step - 1) * size, step * size)]
         return [{"epoch": epoch, **schedule.examples.identify(index)} for epoch, index in places]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not the Trainer's guess from the number of parameters; see `Monitor`."""
+        return 0
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """With workers that leave SIGTERM, which goes to a whole group of processes, to the one that saves."""
+        loader = super().get_train_dataloader()
+        inner = getattr(loader, "base_dataloader", loader)  # accelerate's own wraps PyTorch's
+        inner.worker_init_fn = partial(_without_sigterm, inner.worker_init_fn)
+        return loader
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         steps = max(1, self._steps_since_log)
@@ -360,22 +371,23 @@ class _EveTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:  # the latter: PyTorch and safetensors on a full disk
             self._writer.clear()
+            if not isinstance(error, OSError) and not is_full_disk(error):
+                raise
             raise UserError(explain(error, f"writing a checkpoint in {self._writer.folder}")) from error
         self._together()
         if self.args.should_save:
-            self._writer.finish(self.state.global_step)
+            # Who has got SIGTERM has no time for digests.
+            self._writer.finish(self.state.global_step, digests=not self._preemption.signalled)
 
     def _together(self) -> None:
         if self.args.world_size > 1:
             distributed.barrier()
 
 
-class _SeedOfProcess(TrainerCallback):
-    """Every process drops paths of its own; a resumed one goes on with those that its checkpoint holds."""
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if args.process_index:
-            torch.manual_seed(args.seed + args.process_index)
+def _without_sigterm(init: Callable[[int], None] | None, worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if init is not None:
+        init(worker)
 
 
 def _agree(decide: Callable[[], Any]) -> Any:

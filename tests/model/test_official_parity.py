@@ -23,7 +23,6 @@ from eve_core.model import (
     EveModel,
     EvePreTrainedModel,
 )
-from eve_core.model.global_batch import load_balance_loss
 from eve_core.model.official import convert, read_checkpoint
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "golden"
@@ -150,9 +149,7 @@ def test_official_routing_gives_hidden_states_of_every_token_and_the_load_balanc
     torch.testing.assert_close(both, golden["vqa.out.backbone_vl"], **CLOSE)
     torch.testing.assert_close(vision, golden["vqa.out.backbone_vision"], **CLOSE)
     torch.testing.assert_close(text, golden["vqa.out.backbone_text"], **CLOSE)
-    losses = torch.stack(
-        [load_balance_loss([spread], whole_batch=False) for spread in backbone(**golden.inputs()).routing]
-    )
+    losses = torch.stack([spread.use.load_balance_loss() for spread in backbone(**golden.inputs()).routing])
     torch.testing.assert_close(losses, golden["vqa.out.aux_loss_per_moe_layer"], **CLOSE)
 
 

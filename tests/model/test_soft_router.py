@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from eve_core.model import EveConfig, EveForPreTraining
-from eve_core.model.global_batch import load_balance_loss
 from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
 
 def balance(routing) -> torch.Tensor:
-    return load_balance_loss([routing], whole_batch=False)
+    return routing.use.load_balance_loss()
 
 
 def layout_of(real: torch.Tensor, num_vision: int) -> TokenLayout:

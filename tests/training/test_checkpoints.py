@@ -10,13 +10,13 @@ from eve_core.training.checkpoints import CheckpointWriter, last_whole_checkpoin
 RUN = {"processes": 1, "seed": 3}
 
 
-def write(writer: CheckpointWriter, step: int) -> None:
+def write(writer: CheckpointWriter, step: int, **how) -> None:
     writer.wait()
     source = writer.unfinished / f"checkpoint-{step}"
     source.mkdir(parents=True)
     (source / "weights").write_bytes(b"weights of %d" % step)
     (source / "moments").write_bytes(b"moments")
-    writer.finish(step)
+    writer.finish(step, **how)
 
 
 @pytest.fixture
@@ -76,6 +76,24 @@ def test_the_record_names_every_file(folder):
     assert record["step"] == 100
     assert record["run"] == RUN
     assert record["files"].keys() == {"weights", "moments"}
+
+
+def test_newer_damaged_ones_do_not_push_out_what_is_written(folder):
+    (folder / "checkpoint-100" / "weights").unlink()
+    writer = CheckpointWriter(folder, RUN, keep=1)
+    write(writer, 15)
+    writer.close()
+    assert names(folder) == ["checkpoint-15"]
+
+
+def test_in_haste_sizes_must_do(tmp_path):
+    writer = CheckpointWriter(tmp_path, RUN, keep=2)
+    write(writer, 3, digests=False)
+    writer.close()
+    assert last_whole_checkpoint(tmp_path, RUN) == tmp_path / "checkpoint-3"
+    (tmp_path / "checkpoint-3" / "weights").write_bytes(b"half")
+    with pytest.warns(UserWarning, match="checkpoint-3 is damaged"):
+        assert last_whole_checkpoint(tmp_path, RUN) is None
 
 
 def test_what_could_not_be_written_is_said(tmp_path):

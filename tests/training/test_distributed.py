@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eve_core.config import LaunchConfig, PretrainingConfig, Split
+from eve_core.errors import UserError
 from eve_core.training import TrainingJob, launch
 from tests.training.conftest import MODEL, TOKENIZER, optimization
 
@@ -67,6 +68,20 @@ def test_two_processes_give_the_losses_of_one(prepared, whole, tmp_path):
     launch(job, LaunchConfig(processes=2), lambda metrics, step: logged.append((step, metrics["loss"])))
     assert_same_losses(job, whole)
     assert [step for step, _ in logged] == list(range(1, 21))
+
+
+def test_without_a_pass_ahead_every_micro_batch_balances_on_its_own(prepared, tmp_path):
+    objective = {"load_balance_weight": 0.1}
+    job = job_of(prepared, tmp_path, objective=objective, micro_batch_size=4, exact_load_balance=False)
+    launch(job, LaunchConfig(), None)
+    for entry in losses(job):  # a mean over micro-batches, not their sum
+        assert 0.9 < entry["load_balance"] < 2
+        assert entry["loss"] == pytest.approx(entry["mlm"] + entry["mim"] + 0.1 * entry["load_balance"], rel=1e-4)
+
+
+def test_several_machines_need_a_cluster(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"launch\.nodes is 2, but a training on several machines needs a cluster"):
+        launch(job_of(prepared, tmp_path), LaunchConfig(nodes=2), None)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -18,7 +18,7 @@ from eve_core.training import pretrain
 from tests.training.conftest import TOKENIZER, optimization, run_pretraining
 
 
-class Crashed(Exception):
+class Crashed(BaseException):
     """The run was killed."""
 
 

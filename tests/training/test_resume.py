@@ -114,18 +114,19 @@ def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):
     assert_same_weights(Path(job.out), uninterrupted[2])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_saves_before_it_stops(prepared, uninterrupted, tmp_path, processes):
-    job = job_here(prepared, tmp_path, checkpoint_steps=1000)
+@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (2, 2)])
+def test_sigterm_saves_before_it_stops(prepared, uninterrupted, tmp_path, processes, workers):
+    """It goes to the whole group, loader workers included, as torchrun and Kubernetes send it."""
+    job = job_here(prepared, tmp_path, checkpoint_steps=1000, workers=workers)
     process = start(job, processes)
     assert wait_until(at_step(job, 5), process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     sent = time.monotonic()
     status = process.wait()
     assert time.monotonic() - sent < 20
     assert (status == PREEMPTED_STATUS) or processes > 1
     (saved,) = Path(job.scratch).glob("checkpoint-*")
-    said = failure_file(Path(job.scratch) / "job.json", 0).read_text()
+    said = json.loads(failure_file(Path(job.scratch) / "job.json", 0).read_text())["message"]
     assert f"saved step {saved.name.removeprefix('checkpoint-')} of {STEPS}; run it again" in said
     run_to_the_end(job, processes)
     assert_same_weights(Path(job.out), uninterrupted[processes])
@@ -137,5 +138,29 @@ def test_another_number_of_processes_is_refused(prepared, tmp_path):
     assert wait_until(lambda: any(Path(job.scratch).glob("checkpoint-*")), process)
     kill(process)
     assert start(job, 2).wait() != 0
-    said = failure_file(Path(job.scratch) / "job.json", 0).read_text()
+    said = json.loads(failure_file(Path(job.scratch) / "job.json", 0).read_text())["message"]
     assert "is of another run: processes was 1 and is 2; change it back to go on from there, or delete" in said
+
+
+def test_accumulation_is_resumed_too(prepared, tmp_path):
+    """With dropped paths, which the pass that counts the experts' choices drops like the one that follows."""
+    whole = job_here(prepared, tmp_path / "whole", micro_batch_size=4)
+    run_to_the_end(whole, 1)
+    job = job_here(prepared, tmp_path / "killed", micro_batch_size=4)
+    process = start(job, 1)
+    assert wait_until(at_step(job, 8), process)
+    kill(process)
+    run_to_the_end(job, 1)
+    assert_same_weights(Path(job.out), Path(whole.out))
+
+
+def test_two_runs_do_not_share_a_folder(prepared, tmp_path):
+    job = job_here(prepared, tmp_path, steps=100_000)
+    process = start(job, 1)
+    assert wait_until(at_step(job, 1), process)
+    path = Path(job.scratch) / "job.json"
+    second = subprocess.run([sys.executable, "-m", "eve_core.training", str(path)], stderr=subprocess.DEVNULL)
+    kill(process)
+    assert second.returncode == 1
+    said = json.loads(failure_file(Path(job.scratch) / "job.json", 0).read_text())["message"]
+    assert "another process trains in" in said

@@ -37,7 +37,7 @@ def finetune(  # type: ignore[no-untyped-def]
     from eve_core.data.prepared import PreparedData
     from eve_core.evaluation.figures import training_figure
     from eve_core.model_digest import model_digest
-    from eve_core.training import TrainingJob, launch
+    from eve_core.training import TrainingJob, launch, without_incidentals
 
     share_cores()
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
@@ -45,8 +45,7 @@ def finetune(  # type: ignore[no-untyped-def]
     with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:
         data = PreparedData.open(prepared.path, quarantine=validated.path)
         config = FinetuningConfig.model_validate(given["finetuning"])
-        # Not of how it is launched: a change of that has to meet the checkpoints that are there.
-        key = {**given, "finetuning": config.model_dump(mode="json", exclude={"launch"})}
+        key = {**given, "finetuning": without_incidentals(config)}
         scratch = current.scratch(data.digest, data.quarantine_digest, model_digest(pretrained.path), key)
         job = TrainingJob(
             task=task,

@@ -33,15 +33,14 @@ def pretrain(  # type: ignore[no-untyped-def]
     from eve_core.config import PretrainingConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.evaluation.figures import pretraining_figures
-    from eve_core.training import TrainingJob, launch
+    from eve_core.training import TrainingJob, launch, without_incidentals
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
     sources = [prepared.path, validated.path]
     with step("pretrain", run, inputs=sources, outputs=[pretrained.path], params=given) as current:
         data = PreparedData.open(prepared.path, quarantine=validated.path)
         config = PretrainingConfig.model_validate(pretraining)
-        # Not of how it is launched: a change of that has to meet the checkpoints that are there.
-        key = {**given, "pretraining": config.model_dump(mode="json", exclude={"launch"})}
+        key = {**given, "pretraining": without_incidentals(config)}
         scratch = current.scratch(data.digest, data.quarantine_digest, key)
         job = TrainingJob(
             task=None,

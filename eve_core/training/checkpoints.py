@@ -1,10 +1,11 @@
-"""Checkpoints to resume from: whole or not there.
+"""Checkpoints to resume from: whole or not there, and written while training goes on.
 
-A checkpoint is written under another name, and gets its own once all its files are on the disk and its record names
-their digests. So a process may be killed at any moment: what has a name is whole, and older ones are removed after the
-new one has it.
+Training stands still for a copy in memory alone. A checkpoint is written under another name, and gets its own once all
+its files are on the disk and its record names their digests. So a process may be killed at any moment: what has a name
+is whole, and older ones are removed after the new one has it.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -15,7 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
-from eve_core.errors import UserError
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from eve_core.errors import UserError, is_full_disk
 
 _PREFIX = "checkpoint-"
 _RECORD = "checkpoint.json"
@@ -23,7 +28,7 @@ _UNFINISHED = ".writing"
 
 
 class CheckpointWriter:
-    """Finishes checkpoints in the background, while training goes on.
+    """Writes checkpoints in the background.
 
     Args:
         folder: where they are kept.
@@ -38,15 +43,24 @@ class CheckpointWriter:
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._unfinished: Future[None] | None = None
         self._lock: TextIO | None = None
+        self._copies: dict[str, torch.Tensor] = {}
 
     @property
     def unfinished(self) -> Path:
-        """Where a checkpoint's files are written to."""
+        """Where checkpoints are written before they have a name."""
         return self.folder / _UNFINISHED
 
-    def clear(self) -> None:
-        """Remove what a killed process left half written."""
+    def begin(self, step: int) -> Path:
+        """An empty folder for a checkpoint's small files.
+
+        Raises:
+            OSError: the last one could not be written.
+        """
+        self.wait()
         shutil.rmtree(self.unfinished, ignore_errors=True)
+        folder = self.unfinished / f"{_PREFIX}{step}"
+        folder.mkdir(parents=True)
+        return folder
 
     def newest(self) -> Path | None:
         """What to go on from, with other processes kept out of the folder for as long as this one lives.
@@ -64,15 +78,16 @@ class CheckpointWriter:
             ) from None
         return last_whole_checkpoint(self.folder, self.run)
 
-    def finish(self, step: int, *, digests: bool = True) -> None:
-        """Take over the files in `unfinished`/checkpoint-<step>: digest, record, name.
+    def finish(self, step: int, tensors: dict[str, Any], *, digests: bool = True) -> None:
+        """Write the rest of what `begin` began, in the background.
 
         Args:
             step: of the checkpoint.
+            tensors: by file name, what has tensors in it; they are copied before this returns.
             digests: whether there is time for them; the record has the files' sizes either way.
         """
-        self.wait()
-        self._unfinished = self._pool.submit(self._finish, step, digests)
+        copies = {name: self._copied(tree, name) for name, tree in tensors.items()}
+        self._unfinished = self._pool.submit(self._finish, step, copies, digests)
 
     def wait(self) -> None:
         """Until the last checkpoint is whole.
@@ -90,8 +105,28 @@ class CheckpointWriter:
         if self._lock is not None:
             self._lock.close()
 
-    def _finish(self, step: int, digests: bool) -> None:
+    def _copied(self, tree: Any, place: str) -> Any:
+        """`tree` with its tensors copied into memory that is used again for the next checkpoint."""
+        if isinstance(tree, dict):
+            return {key: self._copied(value, f"{place}/{key}") for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self._copied(value, f"{place}/{number}") for number, value in enumerate(tree)]
+        if not isinstance(tree, torch.Tensor):
+            return tree
+        if place not in self._copies:
+            self._copies[place] = torch.empty_like(tree, device="cpu", memory_format=torch.contiguous_format)
+        return self._copies[place].copy_(tree)
+
+    def _finish(self, step: int, tensors: dict[str, Any], digests: bool) -> None:
         source, target = self.unfinished / f"{_PREFIX}{step}", self.folder / f"{_PREFIX}{step}"
+        try:
+            for name, tree in tensors.items():
+                (save_file if name.endswith(".safetensors") else torch.save)(tree, source / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            if isinstance(error, OSError) or not is_full_disk(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error  # PyTorch's and safetensors' own words
         files = {}
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
             files[str(path.relative_to(source))] = [path.stat().st_size, _digest(path) if digests else None]

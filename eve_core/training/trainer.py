@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import distributed, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -22,7 +21,7 @@ from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
 from eve_core.data.transforms import normalize
-from eve_core.errors import UserError, explain, explain_os_error, is_full_disk
+from eve_core.errors import UserError, explain_os_error
 from eve_core.memory import keep_freed_memory
 from eve_core.model.global_batch import add_up
 from eve_core.objectives import Losses, Share
@@ -359,25 +358,23 @@ class _EveTrainer(Trainer):
 
     # Checkpoints.
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._writer.unfinished)
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The Trainer's files, under names that its resuming knows, written by our writer."""
+        step = self.state.global_step
+        folder = self._writer.unfinished / f"checkpoint-{step}"
         if self.args.should_save:
-            self._writer.wait()
-            self._writer.clear()
+            self._writer.begin(step)
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            torch.save(self.lr_scheduler.state_dict(), folder / "scheduler.pt")
         self._together()
-        try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # the latter: PyTorch and safetensors on a full disk
-            self._writer.clear()
-            if not isinstance(error, OSError) and not is_full_disk(error):
-                raise
-            raise UserError(explain(error, f"writing a checkpoint in {self._writer.folder}")) from error
+        self._save_rng_state(str(folder))  # each process its own
         self._together()
         if self.args.should_save:
+            assert self.optimizer is not None
+            weights = self.accelerator.unwrap_model(self.model).state_dict()
+            files = {"model.safetensors": weights, "optimizer.pt": self.optimizer.state_dict()}
             # Who has got SIGTERM has no time for digests.
-            self._writer.finish(self.state.global_step, digests=not self._preemption.signalled)
+            self._writer.finish(step, files, digests=not self._preemption.signalled)
 
     def _together(self) -> None:
         if self.args.world_size > 1:

@@ -1,8 +1,11 @@
 """A checkpoint is whole or not there."""
 
 import json
+import subprocess
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from eve_core.errors import UserError
 from eve_core.training.checkpoints import CheckpointWriter, last_whole_checkpoint
@@ -11,12 +14,10 @@ RUN = {"processes": 1, "seed": 3}
 
 
 def write(writer: CheckpointWriter, step: int, **how) -> None:
-    writer.wait()
-    source = writer.unfinished / f"checkpoint-{step}"
-    source.mkdir(parents=True)
-    (source / "weights").write_bytes(b"weights of %d" % step)
-    (source / "moments").write_bytes(b"moments")
-    writer.finish(step, **how)
+    (writer.begin(step) / "state").write_text("small")
+    weights = {"layer": torch.full((3,), float(step))}
+    writer.finish(step, {"model.safetensors": weights, "optimizer.pt": {"moments": [torch.zeros(2)]}}, **how)
+    weights["layer"].zero_()  # training goes on while it is written
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_there_is_none_in_an_empty_or_absent_folder(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda checkpoint: (checkpoint / "weights").write_bytes(b"weights of 101"),
-        lambda checkpoint: (checkpoint / "weights").unlink(),
+        lambda checkpoint: (checkpoint / "model.safetensors").write_bytes(b"other"),
+        lambda checkpoint: (checkpoint / "model.safetensors").unlink(),
         lambda checkpoint: (checkpoint / "checkpoint.json").unlink(),
         lambda checkpoint: (checkpoint / "checkpoint.json").write_text('{"step": 100, "ru'),
     ],
@@ -58,12 +59,20 @@ def test_a_damaged_one_is_passed_over_with_a_warning(folder, damage):
         assert last_whole_checkpoint(folder, RUN) == folder / "checkpoint-12"
 
 
+def test_what_is_written_is_what_was_there_when_it_was_asked_for(folder):
+    for step in (12, 100):
+        checkpoint = folder / f"checkpoint-{step}"
+        assert load_file(checkpoint / "model.safetensors")["layer"].tolist() == [step] * 3
+        assert torch.load(checkpoint / "optimizer.pt")["moments"][0].tolist() == [0, 0]
+        assert (checkpoint / "state").read_text() == "small"
+
+
 def test_one_that_was_being_written_does_not_count_and_is_cleared(folder):
     writer = CheckpointWriter(folder, RUN, keep=2)
-    (writer.unfinished / "checkpoint-200").mkdir(parents=True)
+    (writer.begin(200) / "state").write_text("half")
     assert last_whole_checkpoint(folder, RUN) == folder / "checkpoint-100"
-    writer.clear()
-    assert not writer.unfinished.exists()
+    assert [path.name for path in writer.begin(201).parent.iterdir()] == ["checkpoint-201"]
+    writer.close()
 
 
 def test_one_of_another_run_is_refused_by_what_differs(folder):
@@ -75,11 +84,11 @@ def test_the_record_names_every_file(folder):
     record = json.loads((folder / "checkpoint-100" / "checkpoint.json").read_text())
     assert record["step"] == 100
     assert record["run"] == RUN
-    assert record["files"].keys() == {"weights", "moments"}
+    assert record["files"].keys() == {"state", "model.safetensors", "optimizer.pt"}
 
 
 def test_newer_damaged_ones_do_not_push_out_what_is_written(folder):
-    (folder / "checkpoint-100" / "weights").unlink()
+    (folder / "checkpoint-100" / "model.safetensors").unlink()
     writer = CheckpointWriter(folder, RUN, keep=1)
     write(writer, 15)
     writer.close()
@@ -91,14 +100,27 @@ def test_in_haste_sizes_must_do(tmp_path):
     write(writer, 3, digests=False)
     writer.close()
     assert last_whole_checkpoint(tmp_path, RUN) == tmp_path / "checkpoint-3"
-    (tmp_path / "checkpoint-3" / "weights").write_bytes(b"half")
+    (tmp_path / "checkpoint-3" / "model.safetensors").write_bytes(b"half")
     with pytest.warns(UserWarning, match="checkpoint-3 is damaged"):
         assert last_whole_checkpoint(tmp_path, RUN) is None
 
 
-def test_what_could_not_be_written_is_said(tmp_path):
-    writer = CheckpointWriter(tmp_path, RUN, keep=2)
-    writer.finish(5)  # nothing is there
-    with pytest.raises(OSError, match="checkpoint-5"):
-        writer.wait()
-    writer.close()
+def test_a_full_disk_is_said_and_leaves_the_one_before(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        writer = CheckpointWriter(small, RUN, keep=2)
+        write(writer, 1)
+        for name in ("model.safetensors", "optimizer.pt"):
+            writer.begin(2)
+            writer.finish(2, {name: {"large": torch.zeros(1_000_000)}})
+            with pytest.raises(OSError, match="No space left"):
+                writer.wait()
+        writer.close()
+        assert last_whole_checkpoint(small, RUN) == small / "checkpoint-1"
+        assert not writer.unfinished.exists()
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)

@@ -126,7 +126,7 @@ class _OpenShard:
 
     def write_group(self, rows: list[dict[str, Any]], size: int) -> None:
         columns = [
-            _binary([row[name] for row in rows]) if name == "bytes" else pa.array([row[name] for row in rows], kind)
+            _binary([row[name] for row in rows]) if name == "bytes" else pa.array([row.get(name) for row in rows], kind)
             for name, kind in zip(self._schema.names, self._schema.types, strict=True)
         ]
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=len(rows))

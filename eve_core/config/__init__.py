@@ -27,6 +27,7 @@ from eve_core.config.training import (
     PretrainingConfig,
     TaskName,
     TokenizerConfig,
+    TrainJobConfig,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "TaskDataConfig",
     "TaskName",
     "TokenizerConfig",
+    "TrainJobConfig",
     "ValidationConfig",
     "VisualGenomeQaSource",
     "VisualGenomeSource",

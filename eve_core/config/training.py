@@ -131,13 +131,71 @@ class OptimizationConfig(Section):
         return self.steps if self.steps is not None else ceil((self.epochs or 0) * examples / self.batch_size)
 
 
+class SecretKey(Section):
+    """One value of a Kubernetes secret."""
+
+    name: str
+    """The secret."""
+    key: str
+    """Which of its values."""
+
+
+class TrainJobConfig(Section):
+    """A TrainJob of Kubeflow Trainer on a cluster's GPU pool."""
+
+    image: str
+    """Container image with this package and CUDA."""
+    volume_claim: str
+    """Claim of a volume that all nodes and the pipeline's steps mount (ReadWriteMany): data, checkpoints, model."""
+    mount_path: str = "/workspace"
+    """Where they mount it."""
+    runtime: str = "torch-distributed"
+    """ClusterTrainingRuntime, which also says how pods are scheduled together."""
+    namespace: str = "kubeflow"
+    """Where it runs."""
+    api_version: str = Field(default="trainer.kubeflow.org/v1alpha1", pattern=r"^[a-z0-9.-]+/v[a-z0-9]+$")
+    """Of the TrainJob."""
+    kube_config: str | None = None
+    """File with the cluster's address; inside the cluster, or with KUBECONFIG set, none is needed."""
+    gpus_per_node: int = Field(default=8, ge=0)
+    """GPUs of a node."""
+    cpu: str | None = None
+    """CPU of a node's pod, such as "90"."""
+    memory: str | None = None
+    """Memory of a node's pod, such as 900Gi."""
+    shared_memory: str = "64Gi"
+    """Of /dev/shm, through which loader workers hand over batches."""
+    node_selector: dict[str, str] = {}
+    """Labels of the pool's nodes."""
+    tolerations: list[dict[str, Any]] = []
+    """Taints of the pool that it may run on, as in a pod."""
+    service_account: str | None = None
+    """Of the pods."""
+    labels: dict[str, str] = {}
+    """Of the TrainJob, such as a queue's."""
+    secrets: dict[str, SecretKey] = {}
+    """Environment variables and the secrets that they come from."""
+    deadline: int = Field(default=14 * 24 * 3600, gt=0)
+    """Seconds after which the cluster ends it."""
+
+
 class LaunchConfig(Section):
     """How many processes train together. The model comes out the same, but for rounding."""
 
     nodes: int = Field(default=1, gt=0)
-    """Machines; more than one needs a cluster's TrainJob."""
+    """Machines; more than one needs a TrainJob."""
+    trainjob: TrainJobConfig | None = None
+    """Train on a cluster's nodes, instead of in the step itself."""
     processes: Annotated[int, Field(gt=0)] | Literal["gpus"] = 1
     """On a machine; "gpus" for one a GPU."""
+
+    @model_validator(mode="after")
+    def _nodes_are_a_clusters(self) -> Self:
+        if self.nodes > 1 and self.trainjob is None:
+            raise ValueError(
+                f"nodes is {self.nodes}, but several machines are a cluster's; set trainjob, or nodes to 1"
+            )
+        return self
 
 
 class AugmentationConfig(Section):

@@ -1,4 +1,4 @@
-"""Starting a training: in this process, or in several on this machine under torchrun."""
+"""Starting a training: in this process, in several on this machine under torchrun, or on a cluster."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -26,36 +26,47 @@ def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> No
 
     Args:
         job: what is trained.
-        config: how many processes.
+        config: how many processes, and where.
         log: called with metrics and step.
 
     Raises:
         UserError: see `TrainingJob.run`; or a process died, whose last words are in its log.
         Preempted: it was told to stop, and saved.
     """
-    if config.nodes > 1:
-        raise UserError(
-            f"{job.name}: launch.nodes is {config.nodes}, but a training on several machines needs a cluster's "
-            "TrainJob; set it to 1 here"
-        )
+    if config.trainjob is not None:
+        from eve_core.training.trainjob import run_trainjob
+
+        run_trainjob(job, config, log)
+        return
     processes = count_processes(config)
     if processes == 1:
         job.run(log)
         return
     path = Path(job.scratch) / "job.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for file in [metrics_file(path), *(failure_file(path, rank) for rank in range(processes))]:
-        file.unlink(missing_ok=True)
+    forget(path)
     job.write(path)
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "eve_core.training"]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    with _processes([sys.executable, "-m", *torchrun, str(path)], environment) as process:
-        follow(metrics_file(path), process, log)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on() -> None:
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+
+    with sigterm_to(pass_on):
+        process = subprocess.Popen([sys.executable, "-m", *torchrun, str(path)], env=environment)
+        started.append(process)
+        try:
+            with MetricsFollower(path, log) as metrics:
+                while process.poll() is None:
+                    metrics.look()
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
     if process.returncode:
-        for file in (failure_file(path, rank) for rank in range(processes)):
-            if file.exists():
-                failure = json.loads(file.read_text())
-                raise (Preempted if failure["preempted"] else UserError)(failure["message"])
+        raise_failure(path)
         raise UserError(
             f"{job.name}: one of {processes} processes died (status {process.returncode}); its last words are in the "
             "log above; run it again to go on from the last checkpoint"
@@ -91,41 +102,62 @@ def failure_file(job: Path, rank: int) -> Path:
     return job.with_name(f"failure-{rank}.json")
 
 
-def follow(metrics: Path, process: subprocess.Popen[bytes], log: LogMetrics | None) -> None:
-    """Pass metrics on until `process` ends."""
-    metrics.touch()
-    with metrics.open() as file:
-        begun = ""
-        while True:
-            ended = process.poll() is not None
-            while line := file.readline():
-                begun += line
-                if begun.endswith("\n"):
-                    entry = json.loads(begun)
-                    log_if_possible(log, entry["metrics"], entry["step"])
-                    begun = ""
-            if ended:
-                return
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+def forget(job: Path) -> None:
+    """Remove what an earlier run of the same job left."""
+    job.parent.mkdir(parents=True, exist_ok=True)
+    for file in [metrics_file(job), *job.parent.glob("failure-*.json")]:
+        file.unlink(missing_ok=True)
+
+
+def raise_failure(job: Path) -> None:
+    """Raise what the first of its processes to say so failed of, if any did.
+
+    Raises:
+        UserError: it.
+        Preempted: it was told to stop, and saved.
+    """
+    for file in sorted(job.parent.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns):
+        failure = json.loads(file.read_text())
+        raise (Preempted if failure["preempted"] else UserError)(failure["message"])
+
+
+class MetricsFollower:
+    """Passes on what the first process of a job leaves in its file of metrics; the last of it on leaving."""
+
+    def __init__(self, job: Path, log: LogMetrics | None) -> None:
+        metrics_file(job).touch()
+        self._file = metrics_file(job).open()
+        self._log = log
+        self._begun = ""
+
+    def look(self) -> None:
+        """Pass on what is new."""
+        while line := self._file.readline():
+            self._begun += line
+            if self._begun.endswith("\n"):
+                entry = json.loads(self._begun)
+                log_if_possible(self._log, entry["metrics"], entry["step"])
+                self._begun = ""
+
+    def __enter__(self) -> "MetricsFollower":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.look()
+        self._file.close()
 
 
 @contextlib.contextmanager
-def _processes(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Started with SIGTERM passed on to them, which they save at; however this ends, none of them outlives it."""
-    started: list[subprocess.Popen[bytes]] = []
+def sigterm_to(react: Callable[[], object]) -> Iterator[None]:
+    """While this lasts, SIGTERM does not end this process but makes it `react`."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
+    def taken(number: int, frame: FrameType | None) -> None:
+        react()
 
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, pass_on) if in_main else None
+    before = signal.signal(signal.SIGTERM, taken) if in_main else None
     try:
-        started.append(subprocess.Popen(command, env=environment))
-        yield started[0]
+        yield
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)
-        if started and started[0].poll() is None:
-            started[0].terminate()
-            started[0].wait()

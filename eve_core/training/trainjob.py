@@ -1,0 +1,224 @@
+"""Training on several machines of a cluster: a TrainJob of Kubeflow Trainer runs torchrun on each of them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eve_core.config import LaunchConfig, TrainJobConfig
+from eve_core.errors import UserError
+from eve_core.training.job import TrainingJob
+from eve_core.training.launch import MetricsFollower, forget, raise_failure, sigterm_to
+from eve_core.training.monitor import LogMetrics
+
+if TYPE_CHECKING:
+    from kubeflow.trainer import TrainerClient
+
+_CREATED, _RUNNING, _COMPLETE, _FAILED = "Created", "Running", "Complete", "Failed"
+_SECONDS_BETWEEN_LOOKS = 2.0
+_LINES = 50
+_NODE = "node"
+"""What the training runtimes call the replicated job, and the container in it, that trains."""
+
+
+def run_trainjob(job: TrainingJob, launch: LaunchConfig, log: LogMetrics | None) -> None:
+    """Submit `job` as a TrainJob, follow it to its end, and leave nothing behind.
+
+    A TrainJob of the same training that is there already, because whoever followed it was killed, is followed on.
+
+    Args:
+        job: what is trained; its folders are on the volume that all nodes mount.
+        launch: nodes, processes a node, and the cluster's settings.
+        log: called with metrics and step.
+
+    Raises:
+        UserError: see `TrainingJob.run`; or the TrainJob failed, with its last events.
+        Preempted: it was told to stop, and saved.
+    """
+    config = launch.trainjob
+    assert config is not None
+    client = _client(config)
+    path = Path(job.scratch) / "job.json"
+    name = job_name(job)
+    status = _status(client, name)
+    if status == _FAILED:
+        _delete(client, name)
+    if status in (None, _FAILED):
+        forget(path)
+        job.write(path)
+        _submit(client, manifest(name, path, launch), config)
+    events: list[str] = []
+    told_to_stop: list[bool] = []
+    with (
+        _deleted_in_the_end(client, name),
+        sigterm_to(lambda: told_to_stop.append(True)),
+        MetricsFollower(path, log) as metrics,
+    ):
+        while (status := _status(client, name)) not in (_COMPLETE, _FAILED, None):
+            metrics.look()
+            for event in _new_events(client, name, events):
+                print(event, flush=True)
+            if told_to_stop:
+                _delete(client, name)  # whose pods get SIGTERM, and save
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        if status == _FAILED:
+            print(*_last_words(client, name), sep="\n", flush=True)
+        events += _new_events(client, name, events)
+    if status != _COMPLETE:
+        raise_failure(path)
+        told = "; ".join(events[-3:]) or "it left no events"
+        raise UserError(f"{job.name}: TrainJob {name} in namespace {config.namespace} failed: {told}")
+
+
+def job_name(job: TrainingJob) -> str:
+    """Of a training's TrainJob: the same one for the same checkpoints."""
+    return f"eve-{hashlib.sha256(job.scratch.encode()).hexdigest()[:12]}"
+
+
+def manifest(name: str, path: Path, launch: LaunchConfig) -> dict[str, Any]:
+    """The TrainJob.
+
+    Args:
+        name: of it.
+        path: the training as a file, on the volume that all nodes mount.
+        launch: nodes, processes a node, and the cluster's settings.
+    """
+    config = launch.trainjob
+    assert config is not None
+    volumes: list[dict[str, Any]] = [
+        {"name": "workspace", "persistentVolumeClaim": {"claimName": config.volume_claim}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": config.shared_memory}},
+    ]
+    mounts = [
+        {"name": "workspace", "mountPath": config.mount_path},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+    ]
+    secrets = [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+        for variable, secret in config.secrets.items()
+    ]
+    pod: dict[str, Any] = {
+        "nodeSelector": config.node_selector,
+        "tolerations": config.tolerations,
+        "volumes": volumes,
+        "containers": [{"name": _NODE, "volumeMounts": mounts, **({"env": secrets} if secrets else {})}],
+    }
+    if config.service_account:
+        pod["serviceAccountName"] = config.service_account
+    quantities = {"nvidia.com/gpu": config.gpus_per_node, "cpu": config.cpu, "memory": config.memory}
+    limits = {kind: str(quantity) for kind, quantity in quantities.items() if quantity}
+    return {
+        "apiVersion": config.api_version,
+        "kind": "TrainJob",
+        "metadata": {"name": name, "namespace": config.namespace, "labels": config.labels},
+        "spec": {
+            "runtimeRef": {
+                "apiGroup": config.api_version.partition("/")[0],
+                "kind": "ClusterTrainingRuntime",
+                "name": config.runtime,
+            },
+            "activeDeadlineSeconds": config.deadline,
+            "trainer": {
+                "image": config.image,
+                # The runtime's controller tells torchrun by its PET_ variables how many nodes there are, and where.
+                "command": ["torchrun", "-m", "eve_core.training"],
+                "args": [str(path)],
+                "numNodes": launch.nodes,
+                "numProcPerNode": config.gpus_per_node if launch.processes == "gpus" else launch.processes,
+                "resourcesPerNode": {"limits": limits, "requests": limits},
+            },
+            "runtimePatches": [
+                {
+                    "manager": "eve/pipeline",
+                    "trainingRuntimeSpec": {
+                        "template": {
+                            "spec": {
+                                "replicatedJobs": [{"name": _NODE, "template": {"spec": {"template": {"spec": pod}}}}]
+                            }
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def _client(config: TrainJobConfig) -> "TrainerClient":
+    from kubeflow.trainer import KubernetesBackendConfig, TrainerClient
+    from kubernetes.config import ConfigException
+
+    try:
+        return TrainerClient(KubernetesBackendConfig(namespace=config.namespace, config_file=config.kube_config))
+    except ConfigException as error:
+        raise UserError(
+            f"launch.trainjob needs a cluster, and there is none to speak to ({error}); run it in the cluster, or set "
+            "KUBECONFIG"
+        ) from None
+
+
+def _submit(client: "TrainerClient", content: dict[str, Any], config: TrainJobConfig) -> None:
+    from kubernetes.client import ApiException
+
+    group, version = config.api_version.split("/")
+    try:
+        client.backend.custom_api.create_namespaced_custom_object(
+            group, version, config.namespace, "trainjobs", content
+        )
+    except ApiException as error:
+        said = json.loads(error.body).get("message", error.reason) if error.body else error.reason
+        raise UserError(
+            f"the cluster refused TrainJob {content['metadata']['name']} in namespace {config.namespace}: {said}"
+        ) from None
+
+
+def _status(client: "TrainerClient", name: str) -> str | None:
+    """Created, Running, Complete or Failed; None when there is no such TrainJob."""
+    from kubernetes.client import ApiException
+
+    try:
+        status: str = client.get_job(name).status
+    except RuntimeError as error:  # how the SDK wraps the API's answers
+        if isinstance(error.__cause__, ApiException) and error.__cause__.status == 404:
+            return None
+        raise UserError(f"the cluster does not say how TrainJob {name} is: {error.__cause__ or error}") from error
+    return status
+
+
+def _delete(client: "TrainerClient", name: str) -> None:
+    if _status(client, name) is None:
+        return
+    client.delete_job(name)
+    while _status(client, name) is not None:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+@contextmanager
+def _deleted_in_the_end(client: "TrainerClient", name: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _delete(client, name)
+
+
+def _last_words(client: "TrainerClient", name: str) -> list[str]:
+    """The end of the first node's log."""
+    try:
+        return [*client.get_job_logs(name)][-_LINES:]
+    except (RuntimeError, TimeoutError):
+        return []
+
+
+def _new_events(client: "TrainerClient", name: str, known: list[str]) -> list[str]:
+    """What happened to the job and its pods since; added to `known`."""
+    try:
+        events = [
+            f"{event.involved_object_name}: {event.reason}, {event.message}" for event in client.get_job_events(name)
+        ]
+    except (RuntimeError, TimeoutError):
+        return []  # it is gone, or the cluster is busy: the next look tells
+    fresh = [event for event in events if event not in known]
+    known += fresh
+    return fresh

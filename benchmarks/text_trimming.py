@@ -136,7 +136,8 @@ def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
     colours = dict(zip(measured["speedup"], ("black", "tab:red", "tab:green"), strict=True))
     for name, longest in measured["mean_longest_of_a_batch"].items():
         lengths.axvline(longest, color=colours[name], label=f"mean longest of a batch, {name}")
-    lengths.set(xlabel="tokens", ylabel="captions")
+    # Room for the legend above the bars.
+    lengths.set(xlabel="tokens", ylabel="captions", ylim=(0, 1.5 * max(measured["lengths"].values())))
     lengths.legend()
     speedups = ", ".join(f"{name} {value:.2f} x" for name, value in [*measured["speedup"].items()][1:])
     figure.suptitle(f"Texts trimmed to the longest of the batch: {speedups}")

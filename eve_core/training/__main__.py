@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from eve_core.errors import UserError, explain
 from eve_core.training.job import TrainingJob
@@ -17,12 +18,15 @@ def main(path: Path) -> int:
     """Run the job; the metrics and the reason of a failure are left where `launch` looks for them."""
     job = TrainingJob.read(path)
 
-    def log(metrics: dict[str, float], step: int) -> None:
+    def tell(entry: dict[str, Any]) -> None:
         with metrics_file(path).open("a") as file:
-            file.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
+            file.write(json.dumps(entry) + "\n")
 
     try:
-        job.run(log)
+        job.run(
+            log=lambda metrics, step: tell({"step": step, "metrics": metrics}),
+            keep=lambda folder: tell({"folder": str(folder)}),
+        )
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exc()

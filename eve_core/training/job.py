@@ -15,7 +15,7 @@ from eve_core.config import (
 )
 from eve_core.data.prepared import PreparedData
 from eve_core.training.finetuning import finetune
-from eve_core.training.monitor import LogMetrics
+from eve_core.training.monitor import KeepFolder, LogMetrics
 from eve_core.training.pretraining import pretrain
 
 
@@ -65,11 +65,12 @@ class TrainingJob:
         """In words."""
         return "pre-training" if self.task is None else f"fine-tuning {self.task}"
 
-    def run(self, log: LogMetrics | None) -> None:
+    def run(self, log: LogMetrics | None = None, keep: KeepFolder | None = None) -> None:
         """Train, as one of the processes of the job.
 
         Args:
             log: called with metrics and step by the first process.
+            keep: called by it with a folder of pictures that there are new ones in.
 
         Raises:
             UserError: see `pretrain` and `finetune`.
@@ -83,6 +84,7 @@ class TrainingJob:
                 ModelConfig.model_validate(self.settings["model"]),
                 TokenizerConfig.model_validate(self.settings["tokenizer"]),
                 Path(self.out),
+                keep=keep,
                 **common,
             )
         else:

@@ -15,19 +15,22 @@ from types import FrameType
 from eve_core.config import LaunchConfig
 from eve_core.errors import UserError
 from eve_core.training.job import TrainingJob
-from eve_core.training.monitor import LogMetrics, log_if_possible
+from eve_core.training.monitor import KeepFolder, LogMetrics, keep_if_possible, log_if_possible
 from eve_core.training.preemption import Preempted
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> None:
+def launch(
+    job: TrainingJob, config: LaunchConfig, log: LogMetrics | None = None, keep: KeepFolder | None = None
+) -> None:
     """Run `job` to its end.
 
     Args:
         job: what is trained.
         config: how many processes, and where.
         log: called with metrics and step.
+        keep: called with a folder of pictures that there are new ones in.
 
     Raises:
         UserError: see `TrainingJob.run`; or a process died, whose last words are in its log.
@@ -36,11 +39,11 @@ def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> No
     if config.trainjob is not None:
         from eve_core.training.trainjob import run_trainjob
 
-        run_trainjob(job, config, log)
+        run_trainjob(job, config, log, keep)
         return
     processes = count_processes(config)
     if processes == 1:
-        job.run(log)
+        job.run(log, keep)
         return
     path = Path(job.scratch) / "job.json"
     forget(path)
@@ -57,7 +60,7 @@ def launch(job: TrainingJob, config: LaunchConfig, log: LogMetrics | None) -> No
         process = subprocess.Popen([sys.executable, "-m", *torchrun, str(path)], env=environment)
         started.append(process)
         try:
-            with MetricsFollower(path, log) as metrics:
+            with MetricsFollower(path, log, keep) as metrics:
                 while process.poll() is None:
                     metrics.look()
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -124,10 +127,10 @@ def raise_failure(job: Path) -> None:
 class MetricsFollower:
     """Passes on what the first process of a job leaves in its file of metrics; the last of it on leaving."""
 
-    def __init__(self, job: Path, log: LogMetrics | None) -> None:
+    def __init__(self, job: Path, log: LogMetrics | None, keep: KeepFolder | None = None) -> None:
         metrics_file(job).touch()
         self._file = metrics_file(job).open()
-        self._log = log
+        self._log, self._keep = log, keep
         self._begun = ""
 
     def look(self) -> None:
@@ -136,7 +139,10 @@ class MetricsFollower:
             self._begun += line
             if self._begun.endswith("\n"):
                 entry = json.loads(self._begun)
-                log_if_possible(self._log, entry["metrics"], entry["step"])
+                if "folder" in entry:
+                    keep_if_possible(self._keep, Path(entry["folder"]))
+                else:
+                    log_if_possible(self._log, entry["metrics"], entry["step"])
                 self._begun = ""
 
     def __enter__(self) -> "MetricsFollower":

@@ -5,6 +5,7 @@ import resource
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from eve_core.training.guards import Warner
 from eve_core.training.throughput import peak_flops
 
 LogMetrics = Callable[[dict[str, float], int], None]
+KeepFolder = Callable[[Path], None]
 
 
 class Monitor:
@@ -94,7 +96,7 @@ class Monitor:
         if not is_first_process():
             return
         mfu = f", MFU {entry['mfu']:.0%}" if "mfu" in entry else ""
-        waiting = f", waiting for data {entry['data_wait']:.0%}" if entry["data_wait"] >= 0.005 else ""
+        waiting = f", waiting for data {entry['data_wait']:.0%}" if entry["data_wait"] >= 0.05 else ""
         self._note = f"loss {entry['loss']:.3f}, {entry['examples_per_second']:.3g}/s{mfu}{waiting}"
         self._warner.look_at(entry, step)
         log_if_possible(self._log, _numbers(entry), step)
@@ -124,6 +126,15 @@ def log_if_possible(log: LogMetrics | None, metrics: dict[str, float], step: int
             log(metrics, step)
     except Exception as error:
         warnings.warn(f"the metrics of step {step} could not be logged: {error}", stacklevel=2)
+
+
+def keep_if_possible(keep: KeepFolder | None, folder: Path) -> None:
+    """Hand a folder of pictures on, or warn, as with metrics."""
+    try:
+        if keep is not None:
+            keep(folder)
+    except Exception as error:
+        warnings.warn(f"the pictures in {folder} could not be logged: {error}", stacklevel=2)
 
 
 def is_first_process() -> bool:

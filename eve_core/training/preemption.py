@@ -24,6 +24,9 @@ class SaveOnSigterm(TrainerCallback):
 
     def __init__(self) -> None:
         self.signalled = False
+        """Some process has got SIGTERM."""
+        self.stopped = False
+        """Training was stopped for it; a signal after the last step stops nothing."""
         self._stopping = False
         self._before: Any = None
 
@@ -47,7 +50,7 @@ class SaveOnSigterm(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop here if any process was told to."""
         if self._stopping:
-            self.signalled = True
+            self.signalled = self.stopped = True
             control.should_log = control.should_save = control.should_training_stop = True
 
     def restore(self) -> None:

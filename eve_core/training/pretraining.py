@@ -15,7 +15,7 @@ from eve_core.data.selection import split_rows
 from eve_core.data.tokenizer import make_tokenizer
 from eve_core.errors import UserError
 from eve_core.training.batching import Batching
-from eve_core.training.monitor import LogMetrics, is_first_process
+from eve_core.training.monitor import KeepFolder, LogMetrics, is_first_process, keep_if_possible
 from eve_core.training.trainer import train, write_log
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def pretrain(
     seed: int,
     scratch: Path,
     log: LogMetrics | None = None,
+    keep: KeepFolder | None = None,
 ) -> None:
     """Train a tokenizer and a model, and write them to `out` as a `from_pretrained` folder with its training log.
 
@@ -46,6 +47,7 @@ def pretrain(
         seed: of every draw.
         scratch: folder for checkpoints to resume from.
         log: called with metrics and step.
+        keep: called with the folder of pictures whenever there is a new one of what the model predicts.
 
     Raises:
         UserError: the data set lacks what the config names, or the model's configuration is impossible.
@@ -83,6 +85,14 @@ def pretrain(
     if "itc" in config.tasks:
         Batching.of(config.optimization).refuse_accumulation("itc and itm")
     work = (pairs.mean_tokens(), config.image_mask_ratio, config.text_mask_ratio)
+
+    def look(step: int) -> None:
+        from eve_core.evaluation.figures import predictions_figure
+
+        pictures = scratch / "pictures"
+        predictions_figure(data, config, preprocessor, model, pictures / f"step_{step:06}.png")
+        keep_if_possible(keep, pictures)
+
     history = train(
         model,
         pairs,
@@ -94,6 +104,7 @@ def pretrain(
         scratch=scratch,
         log=log,
         flops=pretraining_flops(eve_config, *work),
+        look=look if {"mlm", "mim"} & {*config.tasks} else None,
         origin={
             "data": data.digest,
             "quarantine": data.quarantine_digest,

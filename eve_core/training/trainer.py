@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from eve_core.config import OptimizationConfig
@@ -28,12 +28,13 @@ from eve_core.objectives import Losses, Share
 from eve_core.training.batching import Batching
 from eve_core.training.checkpoints import CheckpointWriter
 from eve_core.training.guards import refuse_different_processes, write_not_finite
-from eve_core.training.monitor import LogMetrics, Monitor
+from eve_core.training.monitor import LogMetrics, Monitor, is_first_process
 from eve_core.training.preemption import Preempted, SaveOnSigterm
 
 Objective = Callable[[nn.Module, dict[str, torch.Tensor], Share], Losses]
 TRAINING_LOG = "training_log.jsonl"
 _LOGS_A_RUN, _STEPS_A_LOG = 60, 50
+_LOOKS_A_RUN, _STEPS_A_LOOK = 4, 5000
 
 
 def train(
@@ -50,6 +51,7 @@ def train(
     head_learning_rate_multiplier: float = 1.0,
     flops: float | None = None,
     origin: dict[str, Any] | None = None,
+    look: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place for `config.steps` steps, in as many processes as torchrun started.
 
@@ -67,6 +69,7 @@ def train(
         log: called with metrics and step, a few dozen times a run, by the first process.
         head_learning_rate_multiplier: for parameters outside `backbone`.
         flops: floating-point operations of an example in a step; with it, the share of the machine's peak is reported.
+        look: called with the step a few times a run, by the first process, to draw what the model does by then.
         origin: what else the run follows from (data, objective, tokenizer), as JSON can hold it.
 
     Returns:
@@ -113,7 +116,7 @@ def train(
             args=_arguments(config, steps, batching, seed, scratch),
             train_dataset=schedule,
             data_collator=Collator(pad_token_id, normalized=False),
-            callbacks=[preemption, monitor.callback],
+            callbacks=[preemption, monitor.callback, *([_Look(look, steps)] if look and is_first_process() else [])],
             objective=objective,
             head_multiplier=head_learning_rate_multiplier,
             layer_decay=config.layer_decay,
@@ -135,7 +138,7 @@ def train(
         finally:
             preemption.restore()
             writer.close()
-    if preemption.signalled:
+    if preemption.stopped:
         raise Preempted(
             f"{description} was told to stop (SIGTERM) and saved step {trainer.state.global_step:,} of "
             f"{steps:,}; run it again to go on from there"
@@ -379,6 +382,16 @@ class _EveTrainer(Trainer):
     def _together(self) -> None:
         if self.args.world_size > 1:
             distributed.barrier()
+
+
+class _Look(TrainerCallback):
+    def __init__(self, look: Callable[[int], None], steps: int) -> None:
+        self._look = look
+        self._every = max(1, min(steps // _LOOKS_A_RUN, _STEPS_A_LOOK))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step % self._every == 0:
+            self._look(state.global_step)
 
 
 def _without_sigterm(init: Callable[[int], None] | None, worker: int) -> None:

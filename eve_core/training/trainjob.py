@@ -12,7 +12,7 @@ from eve_core.config import LaunchConfig, TrainJobConfig
 from eve_core.errors import UserError
 from eve_core.training.job import TrainingJob
 from eve_core.training.launch import MetricsFollower, forget, raise_failure, sigterm_to
-from eve_core.training.monitor import LogMetrics
+from eve_core.training.monitor import KeepFolder, LogMetrics
 
 if TYPE_CHECKING:
     from kubeflow.trainer import TrainerClient
@@ -24,7 +24,9 @@ _NODE = "node"
 """What the training runtimes call the replicated job, and the container in it, that trains."""
 
 
-def run_trainjob(job: TrainingJob, launch: LaunchConfig, log: LogMetrics | None) -> None:
+def run_trainjob(
+    job: TrainingJob, launch: LaunchConfig, log: LogMetrics | None = None, keep: KeepFolder | None = None
+) -> None:
     """Submit `job` as a TrainJob, follow it to its end, and leave nothing behind.
 
     A TrainJob of the same training that is there already, because whoever followed it was killed, is followed on.
@@ -33,6 +35,7 @@ def run_trainjob(job: TrainingJob, launch: LaunchConfig, log: LogMetrics | None)
         job: what is trained; its folders are on the volume that all nodes mount.
         launch: nodes, processes a node, and the cluster's settings.
         log: called with metrics and step.
+        keep: called with a folder of pictures that there are new ones in.
 
     Raises:
         UserError: see `TrainingJob.run`; or the TrainJob failed, with its last events.
@@ -55,7 +58,7 @@ def run_trainjob(job: TrainingJob, launch: LaunchConfig, log: LogMetrics | None)
     with (
         _deleted_in_the_end(client, name),
         sigterm_to(lambda: told_to_stop.append(True)),
-        MetricsFollower(path, log) as metrics,
+        MetricsFollower(path, log, keep) as metrics,
     ):
         while (status := _status(client, name)) not in (_COMPLETE, _FAILED, None):
             metrics.look()

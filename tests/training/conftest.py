@@ -41,6 +41,7 @@ def run_pretraining(
     *,
     seed: int = 5,
     log: Any = None,
+    keep: Any = None,
     objective: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
@@ -52,7 +53,7 @@ def run_pretraining(
     config = PretrainingConfig(data=data, optimization=optimization(**changes), **(objective or {}))
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    pretrain(prepared, config, MODEL, TOKENIZER, out, seed=seed, scratch=folder / "scratch", log=log)
+    pretrain(prepared, config, MODEL, TOKENIZER, out, seed=seed, scratch=folder / "scratch", log=log, keep=keep)
     return out
 
 

@@ -14,7 +14,7 @@ from eve_core.config.training import AugmentationConfig
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
 from eve_core.model import EveForPreTraining
-from eve_core.training import pretrain
+from eve_core.training import pretrain, trainer
 from tests.training.conftest import TOKENIZER, optimization, run_pretraining
 
 
@@ -167,3 +167,18 @@ def test_bf16_learns_what_float32_learns(prepared, tmp_path):
         losses[precision] = sum(line["loss"] for line in log[-8:])
     assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
     assert losses["bf16"] != losses["float32"]
+
+
+def test_pictures_of_what_it_predicts_are_drawn_as_it_goes_and_change_nothing(
+    prepared, pretrained, tmp_path, monkeypatch
+):
+    kept: list[list[str]] = []
+    out = run_pretraining(
+        prepared, tmp_path, keep=lambda folder: kept.append(sorted(path.name for path in folder.iterdir()))
+    )
+    names = [f"step_{step:06}.png" for step in (2, 4, 6, 8)]
+    assert kept == [names[:1], names[:2], names[:3], names]
+    assert all((tmp_path / "scratch" / "pictures" / name).stat().st_size > 1000 for name in names)
+    monkeypatch.setattr(trainer, "_LOOKS_A_RUN", 1)
+    (tmp_path / "seldom").mkdir()
+    assert_same_weights(run_pretraining(prepared, tmp_path / "seldom"), out)

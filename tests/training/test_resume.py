@@ -43,9 +43,14 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -
 
 
 def last_step(job: TrainingJob) -> int:
+    return max(steps(job), default=0)
+
+
+def steps(job: TrainingJob) -> list[int]:
     metrics = metrics_file(Path(job.scratch) / "job.json")
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    return json.loads(lines[-1])["step"] if lines else 0
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
+    entries = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [entry["step"] for entry in entries if "step" in entry]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -95,7 +100,7 @@ def test_killed_at_random_moments(prepared, uninterrupted, tmp_path, processes, 
     process = start(job, processes)
     assert wait_until(while_writing(job, draw.randint(10, 15)), process)
     kill(process)
-    first = json.loads(metrics_file(Path(job.scratch) / "job.json").read_text().splitlines()[0])["step"]
+    first = steps(job)[0]
     assert reached - CHECKPOINT_STEPS <= first <= reached + 1  # it went on, and lost no more than since a checkpoint
     run_to_the_end(job, processes)
     assert_same_weights(Path(job.out), uninterrupted[processes])

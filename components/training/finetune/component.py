@@ -57,6 +57,6 @@ def finetune(  # type: ignore[no-untyped-def]
             scratch=str(scratch),
             seed=current.settings.seed,
         )
-        launch(job, config.launch, current.run.log_metrics)
+        launch(job, config.launch, current.run.log_metrics, current.run.log_artifact)
         current.run.log_artifact(training_figure(Path(checkpoint.path)))
         shutil.rmtree(scratch)

@@ -52,6 +52,6 @@ def pretrain(  # type: ignore[no-untyped-def]
             scratch=str(scratch),
             seed=current.settings.seed,
         )
-        launch(job, config.launch, current.run.log_metrics)
+        launch(job, config.launch, current.run.log_metrics, current.run.log_artifact)
         current.run.log_artifact(pretraining_figures(data, config, Path(pretrained.path)))
         shutil.rmtree(scratch)

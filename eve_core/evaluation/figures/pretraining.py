@@ -1,7 +1,7 @@
 """Pre-training: loss curves, predictions for held-out pairs, and how their tokens were routed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eve_core.config import PretrainingConfig
 from eve_core.data.prepared import PreparedData
@@ -14,6 +14,8 @@ from eve_core.evaluation.figures.routing import draw_routing
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from eve_core.model import EveForPreTraining
 
 _SHOWN = 6
 _ROUTED = 64
@@ -29,25 +31,55 @@ def pretraining_figures(data: PreparedData, config: PretrainingConfig, checkpoin
     """
     from eve_core.data.collation import Collator
     from eve_core.model import EveForPreTraining
-    from eve_core.objectives import MaskedPairs
 
     model = EveForPreTraining.from_pretrained(checkpoint).eval()
     preprocessor = Preprocessor.load(checkpoint)
-    pairs = MaskedPairs(
-        _unseen_captions(data, config),
-        data.images,
-        preprocessor,
-        model.config,
-        config.image_mask_ratio,
-        config.text_mask_ratio,
-    )
-    schedule = ShuffledEpochs(pairs, _ROUTED, SEED)
-    examples = [schedule[position] for position in range(min(_ROUTED, len(pairs)))]
+    examples = _held_out(data, config, preprocessor, model, _ROUTED)
     collate = Collator(preprocessor.tokenizer.pad_token_id)
     folder = figure_folder(checkpoint)
     save(draw_predictions(model, preprocessor.tokenizer, collate(examples[:_SHOWN])), folder / "predictions.png")
     save(draw_routing(model, collate(examples)), folder / "routing.png")
     return training_figure(checkpoint)
+
+
+def predictions_figure(
+    data: PreparedData, config: PretrainingConfig, preprocessor: Preprocessor, model: "EveForPreTraining", path: Path
+) -> None:
+    """What the model predicts as it is now: masked pictures, reconstructions, originals, and words; nothing without
+    such a task.
+
+    Args:
+        data: see `pretraining_figures`.
+        config: pairs and mask ratios.
+        preprocessor: of the model.
+        model: in training; it is left as it was.
+        path: the .png.
+    """
+    import torch
+
+    from eve_core.data.collation import Collator
+
+    examples = _held_out(data, config, preprocessor, model, _SHOWN)
+    batch = Collator(preprocessor.tokenizer.pad_token_id)(examples)
+    training = model.training
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+        model.eval()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        here = {name: values.to(model.device) for name, values in batch.items()}
+        save(draw_predictions(model, preprocessor.tokenizer, here), path)
+        model.train(training)
+
+
+def _held_out(
+    data: PreparedData, config: PretrainingConfig, preprocessor: Preprocessor, model: "EveForPreTraining", number: int
+) -> list[dict[str, Any]]:
+    from eve_core.objectives import MaskedPairs
+
+    captions = _unseen_captions(data, config)
+    ratios = (config.image_mask_ratio, config.text_mask_ratio)
+    pairs = MaskedPairs(captions, data.images, preprocessor, model.config, *ratios)
+    schedule = ShuffledEpochs(pairs, number, SEED)
+    return [schedule[position] for position in range(min(number, len(pairs)))]
 
 
 def _unseen_captions(data: PreparedData, config: PretrainingConfig) -> "pa.Table":

@@ -83,7 +83,7 @@ class Alignment(nn.Module):
         itc = contrastive_loss(similarity, image_ids, own)
         if self.matching_head is None:
             return AlignmentLosses(itc)
-        images, texts, labels = pairs_to_match(similarity, image_ids, own)
+        images, texts, labels = pairs_to_match(similarity, image_ids, own, together=self.training)
         if self.training:
             pixel_values = gather_rows(pixel_values)
             input_ids, attention_mask = map(gather_rows, pad_to_longest(input_ids, attention_mask))
@@ -109,7 +109,7 @@ def contrastive_loss(similarity: torch.Tensor, image_ids: torch.Tensor, own: sli
 
 
 def pairs_to_match(
-    similarity: torch.Tensor, image_ids: torch.Tensor, own: slice = _ALL
+    similarity: torch.Tensor, image_ids: torch.Tensor, own: slice = _ALL, *, together: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Every own pair, then a hard negative picture for its text, then a hard negative text for its picture.
 
@@ -117,6 +117,7 @@ def pairs_to_match(
         similarity: (B, B), pictures in rows; negatives are drawn, the likelier the more similar.
         image_ids: (B,) integers; captions of the same picture are no negatives.
         own: the B' pairs that are matched.
+        together: all processes draw at once, and have to draw the same.
 
     Returns:
         (R,) rows of the pictures, (R,) rows of the texts, (R,) labels; R = 3 B', or B' when all pictures are one.
@@ -126,16 +127,17 @@ def pairs_to_match(
     if bool(same.all()):
         return rows[own], rows[own], torch.ones_like(rows[own])
     similarity = similarity.detach()
-    negative_images, negative_texts = _sample(similarity.T, same), _sample(similarity, same)
+    negative_images, negative_texts = _sample(similarity.T, same, together), _sample(similarity, same, together)
     images = torch.cat([rows[own], negative_images[own], rows[own]])
     texts = torch.cat([rows[own], rows[own], negative_texts[own]])
     return images, texts, (torch.arange(len(images), device=rows.device) < len(rows[own])).long()
 
 
-def _sample(similarity: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    """For every row one column of another picture: (B, B), (B, B) -> (B,); the same ones in all processes."""
+def _sample(similarity: torch.Tensor, same: torch.Tensor, together: bool) -> torch.Tensor:
+    """For every row one column of another picture: (B, B), (B, B) -> (B,)."""
     weights = (similarity.softmax(1) + _NEGATIVE_FLOOR).masked_fill(same, 0.0)
     # A row whose every column is the same picture keeps its own pair: harmless.
     weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, torch.eye(len(weights), device=weights.device))
     # The largest of weight / exponential noise is each column with its weight's probability.
-    return (weights / same_everywhere(torch.empty_like(weights).exponential_())).argmax(1)
+    noise = torch.empty_like(weights).exponential_()
+    return (weights / (same_everywhere(noise) if together else noise)).argmax(1)

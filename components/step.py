@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eve_core.config import RunSettings
+from eve_core.config import RunSettings, flat
 from eve_core.errors import UserError, explain
 
 if TYPE_CHECKING:
@@ -129,11 +129,3 @@ def told(name: str) -> Iterator[None]:
 def _read_stamp(folder: Path) -> dict[str, Any] | None:
     path = folder / _STAMP
     return json.loads(path.read_text()) if path.is_file() else None
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted names."""
-    named: dict[str, Any] = {}
-    for name, value in tree.items():
-        named.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return named

@@ -18,6 +18,7 @@ from eve_core.config.data import (
 from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
 from eve_core.config.pool import PoolConfig
 from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
+from eve_core.config.section import flat
 from eve_core.config.training import (
     AugmentationConfig,
     FinetuningConfig,
@@ -61,5 +62,6 @@ __all__ = [
     "VisualGenomeSource",
     "VqaV2Source",
     "WebCaptionsSource",
+    "flat",
     "load_config",
 ]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from eve_core.config import OptimizationConfig
+from eve_core.config import OptimizationConfig, flat
 from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
@@ -93,7 +93,7 @@ def train(
     set_seed(seed)
     buckets = LengthBuckets(examples.count_tokens(), config.batch_size) if config.length_buckets else None
     schedule = ShuffledEpochs(examples, steps * config.batch_size, seed, buckets)
-    run = _flat(
+    settings = flat(
         {
             "processes": batching.processes,
             "micro_batch": batching.micro_batch,
@@ -105,6 +105,7 @@ def train(
             **(origin or {}),
         }
     )
+    run = json.loads(json.dumps(settings, default=str))  # as a checkpoint's record gives it back
     incidental = {f"optimization.{name}" for name in config.INCIDENTAL}
     kept = {name: value for name, value in run.items() if name not in incidental}
     writer = CheckpointWriter(scratch, kept, config.checkpoints_kept)
@@ -247,7 +248,7 @@ class _EveTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         inputs = super()._prepare_inputs(inputs)  # on the model's device
-        if inputs.get("pixel_values", torch.empty(0)).dtype == torch.uint8:
+        if "pixel_values" in inputs:
             inputs["pixel_values"] = normalize(inputs["pixel_values"])
         return inputs
 
@@ -414,14 +415,6 @@ def _agree(decide: Callable[[], Any]) -> Any:
     if isinstance(answer[0], UserError):
         raise answer[0]
     return answer[0]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted names, with values as JSON has them."""
-    named: dict[str, Any] = {}
-    for name, value in tree.items():
-        named |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return json.loads(json.dumps(named, default=str)) if not prefix else named
 
 
 def _printer() -> type[TrainerCallback]:

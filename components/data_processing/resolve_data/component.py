@@ -20,8 +20,8 @@ def resolve_data(data: dict, run: dict, config: dict, git_revision: str) -> str:
     Returns:
         The commit.
     """
-    from components.step import flat, pipeline_run_key, step
-    from eve_core.config import DataConfig, RunConfig
+    from components.step import pipeline_run_key, step
+    from eve_core.config import DataConfig, RunConfig, flat
     from eve_core.data.versioning import resolve_revision
     from eve_core.registry.tracking import CONFIG_DIGEST_TAG, parent_run
 

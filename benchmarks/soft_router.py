@@ -23,7 +23,7 @@ RATIO_TARGETS = {"float32": 1.3, "bfloat16": 1.6}
 RATIO_FROM = 2048
 # "Linear in tokens": the exponent of a power law through the measurements.
 EXPONENT_TARGET = 1.05
-GROWTH_TARGET = 1.1
+MEMORY_TARGET = 1.1
 SEQUENCE, TEXT = 256, 40
 COLOURS = {"soft router": "tab:blue", "dense": "black", "one-hot": "tab:red"}
 
@@ -151,19 +151,19 @@ def _lines(rows: list[dict[str, Any]], sizes: Sequence[int]) -> list[Line]:
                 Line(f"{name}: exponent of time in tokens", time, "{:.2f}", exponent, at_most=True),
             ]
             if len(own) > 2:
-                growth = _growth([(row["tokens"], row["peak_memory_gb"]) for row in own[-3:]])
-                what = f"{name}: memory of a further token, last doubling to the one before"
-                lines.append(Line(what, growth, "{:.2f} x", GROWTH_TARGET if exponent else None, at_most=True))
+                dense = {row["tokens"]: row for row in rows if row["layer"] == "dense" and row["dtype"] == dtype}
+                memory = _memory_of_a_token(own) / _memory_of_a_token([dense[row["tokens"]] for row in own])
+                what = f"{name}: memory of a further token to dense"
+                lines.append(Line(what, memory, "{:.2f} x", MEMORY_TARGET if exponent else None, at_most=True))
     return lines
 
 
-def _growth(points: Sequence[tuple[float, float]]) -> float:
-    """Of three points, slope between the last two to that between the first two: 1 linear, 2 quadratic if doubled.
-
-    A slope, because weights and their gradients take memory whatever the tokens.
+def _memory_of_a_token(rows: Sequence[dict[str, Any]]) -> float:
+    """GB that a further token takes, over the last two doublings: weights and their gradients take it whatever the
+    tokens.
     """
-    (x, y), (xx, yy), (xxx, yyy) = points
-    return ((yyy - yy) / (xxx - xx)) / max((yy - y) / (xx - x), 1e-9)
+    first, last = rows[-3], rows[-1]
+    return max((last["peak_memory_gb"] - first["peak_memory_gb"]) / (last["tokens"] - first["tokens"]), 1e-12)
 
 
 def _exponent(points: Sequence[tuple[float, float]]) -> float:

@@ -107,6 +107,8 @@ class OptimizationConfig(Section):
     activation_checkpointing: bool = False
     """Keep only what goes into each block and compute the rest again on the way back: a third more work, far less
     memory."""
+    fsdp: bool = False
+    """Spread weights, gradients and moments over the processes (FSDP2) instead of keeping all of them in each."""
     compile: bool = False
     """Compile the network, which pays on a GPU."""
     checkpoint_steps: int = Field(default=200, gt=0)

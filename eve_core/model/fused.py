@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 _SCALE = 1.702
-# A bf16 product on a processor is compiled for every number of rows it meets; groups are padded to multiples of this.
-_ROWS = 32
+# A bf16 product on a processor is compiled for every number of rows it meets; groups are padded to few of them.
+_LEAST_ROWS = 16
 
 Linear = tuple[torch.Tensor, torch.Tensor]
 
@@ -82,7 +82,7 @@ class _ExpertFeedForward(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, counts: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
         dtype = _compute_dtype(rows)
         with torch.autocast(rows.device.type, enabled=False):
-            groups = _Groups(counts.tolist(), _ROWS if dtype == torch.bfloat16 else 1)
+            groups = _Groups(counts.tolist(), padded=dtype == torch.bfloat16)
             padded = groups.pad(rows, dtype)
             weight1, bias1, weight2, bias2 = (parameter.to(dtype) for parameter in parameters)
             hidden = padded.new_empty(len(padded), weight1.shape[2])
@@ -120,11 +120,11 @@ class _ExpertFeedForward(torch.autograd.Function):
 
 
 class _Groups:
-    """Where each expert's rows lie, without padding and with every group padded to a multiple of `multiple`."""
+    """Where each expert's rows lie, without padding and with it."""
 
-    def __init__(self, counts: list[int], multiple: int) -> None:
+    def __init__(self, counts: list[int], *, padded: bool) -> None:
         self.counts = counts
-        self.padded = [-(-count // multiple) * multiple for count in counts]
+        self.padded = [_padded_size(count) for count in counts] if padded else counts
         self.same = self.counts == self.padded
         ends = torch.tensor(self.padded).cumsum(0).tolist()
         self.spans = [
@@ -148,6 +148,12 @@ class _Groups:
         if self.same:
             return padded
         return torch.cat([padded[span.start : span.start + self.counts[expert]] for expert, span in self.spans])
+
+
+def _padded_size(rows: int) -> int:
+    """The next of sixteen sizes between two powers of two, so that a sixteenth is padding at most, of large groups."""
+    multiple = max(_LEAST_ROWS, 2 ** ((rows - 1).bit_length() - 5)) if rows else 1
+    return -(-rows // multiple) * multiple
 
 
 def _up(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:

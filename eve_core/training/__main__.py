@@ -1,6 +1,5 @@
 """A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
 
-import contextlib
 import json
 import os
 import sys
@@ -31,8 +30,12 @@ def main(path: Path) -> int:
         if not isinstance(error, UserError):
             traceback.print_exc()
         failure = {"message": explain(error, job.name), "preempted": isinstance(error, Preempted)}
-        with contextlib.suppress(OSError):  # the disk may be what is full
-            failure_file(path, int(os.environ.get("RANK", 0))).write_text(json.dumps(failure))
+        file = failure_file(path, int(os.environ.get("RANK", 0)))
+        try:
+            file.write_text(json.dumps(failure))
+        except OSError:  # the disk may be what is full
+            file.unlink(missing_ok=True)
+            print(failure["message"], file=sys.stderr)
         return PREEMPTED_STATUS if isinstance(error, Preempted) else 1
     return 0
 

@@ -13,6 +13,7 @@ from eve_core.training.batching import Batching
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import nn
 
     from eve_core.model import EveConfig
 
@@ -111,7 +112,7 @@ def _plan(
     if optimization.steps is None and examples is None:
         raise UserError(f"{name}: how many steps its epochs take follows from the data; prepare it first")
     steps = optimization.steps or optimization.steps_of(examples or 0)
-    parameters = _count_parameters(network, None if name == "pre-training" else name)
+    parameters, of_blocks = _count_parameters(network, None if name == "pre-training" else name)
     flops *= optimization.batch_size
     accumulated = batching.accumulation > 1
     at_once = name == "retrieval" or (name == "pre-training" and "itc" in network.pretraining_tasks)
@@ -119,9 +120,9 @@ def _plan(
         batching.refuse_accumulation(f"{name}: ITC and ITM")
     # A forward pass more, each.
     flops *= 1 + (optimization.activation_checkpointing + (accumulated and optimization.exact_load_balance)) / 3
-    memory = _states(parameters, optimization, processes) + _activations(
-        network, tokens, batching.micro_batch, optimization
-    )
+    states = _sharded_states if optimization.fsdp else _states
+    memory = states(parameters, of_blocks, optimization, processes)
+    memory += _activations(network, tokens, batching.micro_batch, optimization)
     hours = None
     if run.pool is not None:
         hours = steps * flops / (processes * run.pool.peak_tflops * 1e12 * run.pool.expected_mfu) / 3600
@@ -139,16 +140,21 @@ def _network(run: RunConfig, finetuning: FinetuningConfig | None = None) -> "Eve
     return network
 
 
-def _count_parameters(network: "EveConfig", task: str | None) -> int:
-    """Of the network without memory for it."""
+def _count_parameters(network: "EveConfig", task: str | None) -> tuple[int, list[int]]:
+    """Of the network and of its blocks, without memory for them."""
     import torch
 
     from eve_core.model import EveForPreTraining
+    from eve_core.model.encoder import EncoderBlock
     from eve_core.tasks import get_task
 
     with torch.device("meta"):
         model = (EveForPreTraining if task is None else get_task(task).model_class)(network)
-    return sum(parameter.numel() for parameter in model.parameters())
+
+    def count(module: "nn.Module") -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    return count(model), [count(module) for module in model.modules() if isinstance(module, EncoderBlock)]
 
 
 def _pretraining_tokens(network: "EveConfig", image_mask_ratio: float) -> float:
@@ -172,11 +178,20 @@ def _finetuning_tokens(network: "EveConfig", task: str) -> float:
     return {"vqa": whole, "nlvr2": 2 * whole, "retrieval": 4 * whole}[task]
 
 
-def _states(parameters: int, optimization: OptimizationConfig, processes: int) -> float:
+def _states(parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int) -> float:
     """Weights, gradients and two moments in float32; DDP's buckets; autocast's copies of the weights."""
     buckets = 4.0 if processes > 1 else 0.0
-    copies = 2.0 if optimization.precision == "bf16" else 0.0
-    return (16.0 + buckets + copies) * parameters
+    return (16.0 + buckets + _copies(optimization)) * parameters
+
+
+def _sharded_states(parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int) -> float:
+    """A process's share of them; gathered, weights and gradients of two blocks and of all that is outside of blocks."""
+    gathered = parameters - sum(of_blocks) + 2 * max(of_blocks)
+    return (16.0 / processes + _copies(optimization)) * parameters + 8.0 * gathered
+
+
+def _copies(optimization: OptimizationConfig) -> float:
+    return 2.0 if optimization.precision == "bf16" else 0.0
 
 
 def _activations(network: "EveConfig", tokens: float, micro_batch: int, optimization: OptimizationConfig) -> float:
@@ -238,6 +253,6 @@ def too_large(plans: list[Plan], pool: PoolConfig | None) -> list[str]:
             smaller = f"micro_batch_size below {each} (try {ceil(each / 2)}) or "
             said.append(
                 f"{plan.name} needs about {plan.memory / 1e9:.0f} GB of a GPU's {pool.memory_gb:.0f}; set "
-                f"{'' if plan.whole_batch_at_once else smaller}activation_checkpointing, or use more processes"
+                f"{'' if plan.whole_batch_at_once else smaller}activation_checkpointing or fsdp, or use more processes"
             )
     return said

@@ -1,5 +1,7 @@
 """The loop: transformers' Trainer, fed by a schedule of positions and minimising one of our objectives."""
 
+import contextlib
+import copy
 import json
 import math
 import signal
@@ -30,6 +32,7 @@ from eve_core.training.checkpoints import CheckpointWriter
 from eve_core.training.guards import refuse_different_processes, write_not_finite
 from eve_core.training.monitor import LogMetrics, Monitor, is_first_process
 from eve_core.training.preemption import Preempted, SaveOnSigterm
+from eve_core.training.sharding import gather_model, gather_optimizer, load_model, load_optimizer, shard
 
 Objective = Callable[[nn.Module, dict[str, torch.Tensor], Share], Losses]
 TRAINING_LOG = "training_log.jsonl"
@@ -90,6 +93,11 @@ def train(
             f"{description}: {len(examples):,} examples are too few for {batching.processes} processes with a batch of "
             f"{config.batch_size:,}; use fewer processes, or a smaller optimization.batch_size"
         )
+    if config.fsdp and batching.processes == 1:
+        raise UserError(
+            f"{description}: optimization.fsdp spreads a model over processes, but there is one; set launch.processes, "
+            "or turn it off"
+        )
     set_seed(seed)
     buckets = LengthBuckets(examples.count_tokens(), config.batch_size) if config.length_buckets else None
     schedule = ShuffledEpochs(examples, steps * config.batch_size, seed, buckets)
@@ -113,20 +121,29 @@ def train(
     disable_progress_bar()  # of writing a checkpoint's files; the run has its own
     with Monitor(description, config, steps, batching, flops, log) as monitor:
         trainer = _EveTrainer(
-            model=model,
+            # A sharded model stays so; the first process has the whole one for what wants to look at it.
+            model=copy.deepcopy(model) if config.fsdp and is_first_process() else model,
             args=_arguments(config, steps, batching, seed, scratch),
             train_dataset=schedule,
             data_collator=Collator(pad_token_id, normalized=False),
-            callbacks=[preemption, monitor.callback, *([_Look(look, steps)] if look and is_first_process() else [])],
+            callbacks=[preemption, monitor.callback],
             objective=objective,
             head_multiplier=head_learning_rate_multiplier,
             layer_decay=config.layer_decay,
             exact_load_balance=config.exact_load_balance,
+            fsdp=config.fsdp,
             writer=writer,
             preemption=preemption,
             monitor=monitor,
         )
         trainer.remove_callback(_printer())
+
+        def collect() -> None:
+            if config.fsdp and (whole := gather_model(trainer.model)):
+                model.load_state_dict(whole)
+
+        if look:
+            trainer.add_callback(_Look(look, steps, collect))
         refuse_different_processes(run)
         if batching.processes > 1:  # every process drops paths of its own; a resumed one goes on with its checkpoint's
             set_seed(seed + trainer.args.process_index)
@@ -134,6 +151,7 @@ def train(
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             writer.wait()
+            collect()
         except OSError as error:
             raise explain_os_error(error, f"{description}, writing a checkpoint in {scratch}") from error
         finally:
@@ -219,6 +237,7 @@ class _EveTrainer(Trainer):
         head_multiplier: float,
         layer_decay: float,
         exact_load_balance: bool,
+        fsdp: bool,
         writer: CheckpointWriter,
         preemption: SaveOnSigterm,
         monitor: Monitor,
@@ -231,6 +250,11 @@ class _EveTrainer(Trainer):
         self._head_multiplier = head_multiplier
         self._layer_decay = layer_decay
         self._exact_load_balance = exact_load_balance
+        self._fsdp = fsdp
+        if fsdp:
+            shard(self.model, self.args.device, self.args.world_size)
+            self.is_distributed_loading_by_transformers = True  # no DDP around it
+            self.model._is_fsdp_managed_module = True  # and `_defer_fsdp_gradient_reduction` in place of its no_sync
         self._writer = writer
         self._preemption = preemption
         self._monitor = monitor
@@ -336,13 +360,15 @@ class _EveTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+            groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
             blocks = getattr(getattr(self.model, "config", None), "num_hidden_layers", 0)
             for name, parameter in self.model.named_parameters():
                 multiplier = self._head_multiplier
                 if name.startswith("backbone."):
                     multiplier = self._layer_decay ** (blocks + 1 - depth(name, blocks))
-                groups.setdefault((decays(name, parameter), multiplier), []).append(parameter)
+                # Single numbers, which FSDP2 leaves as they are, cannot be updated in one go with what it shards.
+                kind = (decays(name, parameter), multiplier, self._fsdp and parameter.dim() == 0)
+                groups.setdefault(kind, []).append(parameter)
             rate = self.args.learning_rate
             self.optimizer = torch.optim.AdamW(
                 [
@@ -351,7 +377,7 @@ class _EveTrainer(Trainer):
                         "weight_decay": self.args.weight_decay if decay else 0.0,
                         "lr": rate * multiplier,
                     }
-                    for (decay, multiplier), parameters in groups.items()
+                    for (decay, multiplier, _), parameters in groups.items()
                 ],
                 lr=rate,
                 betas=(self.args.adam_beta1, self.args.adam_beta2),
@@ -373,12 +399,41 @@ class _EveTrainer(Trainer):
         self._together()
         self._save_rng_state(str(folder))  # each process its own
         self._together()
-        if self.args.should_save:
-            assert self.optimizer is not None
+        assert self.optimizer is not None
+        if self._fsdp:
+            files = {"model.safetensors": gather_model(self.model), "optimizer.pt": gather_optimizer(*self._sharded())}
+        else:
             weights = self.accelerator.unwrap_model(self.model).state_dict()
             files = {"model.safetensors": weights, "optimizer.pt": self.optimizer.state_dict()}
+        if self.args.should_save:
             # Who has got SIGTERM has no time for digests.
             self._writer.finish(step, files, digests=not self._preemption.signalled)
+
+    def _sharded(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        assert self.optimizer is not None
+        return self.model, getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate's own wraps PyTorch's
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self._fsdp:
+            load_model(self.model, Path(resume_from_checkpoint) / "model.safetensors")
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self._fsdp and checkpoint is not None:
+            load_optimizer(*self._sharded(), Path(checkpoint) / "optimizer.pt")
+            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    @contextlib.contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """While micro-batches are accumulated."""
+        self.model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.model.set_requires_gradient_sync(True)
 
     def _together(self) -> None:
         if self.args.world_size > 1:
@@ -386,13 +441,16 @@ class _EveTrainer(Trainer):
 
 
 class _Look(TrainerCallback):
-    def __init__(self, look: Callable[[int], None], steps: int) -> None:
+    def __init__(self, look: Callable[[int], None], steps: int, collect: Callable[[], None]) -> None:
         self._look = look
+        self._collect = collect
         self._every = max(1, min(steps // _LOOKS_A_RUN, _STEPS_A_LOOK))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.global_step % self._every == 0:
-            self._look(state.global_step)
+            self._collect()  # in all processes
+            if is_first_process():
+                self._look(state.global_step)
 
 
 def _without_sigterm(init: Callable[[int], None] | None, worker: int) -> None:

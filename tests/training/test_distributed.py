@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from eve_core.config import LaunchConfig, PretrainingConfig, Split
+from eve_core.errors import UserError
 from eve_core.training import TrainingJob, launch
 from tests.training.conftest import MODEL, TOKENIZER, optimization
 
@@ -93,3 +96,30 @@ def test_micro_batches_give_the_losses_of_the_whole_batch(prepared, tmp_path, pr
     in_parts = job_of(prepared, tmp_path / "in parts", objective=objective, **settings)
     launch(in_parts, LaunchConfig(processes=processes), None)
     assert_same_losses(in_parts, at_once)
+
+
+def test_a_sharded_model_gives_the_losses_and_pictures_of_a_whole_one(prepared, whole, tmp_path):
+    kept: list[Path] = []
+    job = job_of(prepared, tmp_path, objective={**ALIGNED, "load_balance_weight": 0.1}, fsdp=True)
+    launch(job, LaunchConfig(processes=2), keep=kept.append)
+    assert_same_losses(job, whole)
+    ours, theirs = (load_file(Path(one.out) / "model.safetensors") for one in (job, whole))
+    assert ours.keys() == theirs.keys()
+    for name, weights in ours.items():
+        torch.testing.assert_close(weights, theirs[name], atol=2e-4, rtol=0, msg=name)
+    assert len(kept) == 4  # drawn by one process from weights of both
+
+
+def test_a_sharded_model_in_micro_batches_with_checkpointed_activations(prepared, tmp_path):
+    objective = {"load_balance_weight": 0.1}
+    at_once = job_of(prepared, tmp_path / "at once", objective=objective)
+    launch(at_once, LaunchConfig(), None)
+    settings = {"micro_batch_size": 4, "activation_checkpointing": True, "fsdp": True}
+    sharded = job_of(prepared, tmp_path / "sharded", objective=objective, **settings)
+    launch(sharded, LaunchConfig(processes=2), None)
+    assert_same_losses(sharded, at_once)
+
+
+def test_one_process_has_nothing_to_shard_over(prepared, tmp_path):
+    with pytest.raises(UserError, match="fsdp spreads a model over processes, but there is one"):
+        launch(job_of(prepared, tmp_path, fsdp=True), LaunchConfig(), None)

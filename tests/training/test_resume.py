@@ -8,21 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from eve_core.config import AugmentationConfig, FinetuningConfig
 from eve_core.training import TrainingJob
 from eve_core.training.launch import failure_file, metrics_file
 from eve_core.training.preemption import PREEMPTED_STATUS
+from tests.training.conftest import optimization
 from tests.training.test_distributed import job_of
+from tests.training.test_finetuning import DATA, task_data
 from tests.training.test_pretraining import assert_same_weights
 
 STEPS = 20
 CHECKPOINT_STEPS = 3
 
 
-def start(job: TrainingJob, processes: int) -> subprocess.Popen[bytes]:
+def start(job: TrainingJob, processes: int, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     path = Path(job.scratch) / "job.json"
     path.parent.mkdir(exist_ok=True)
     job.write(path)
@@ -30,7 +34,7 @@ def start(job: TrainingJob, processes: int) -> subprocess.Popen[bytes]:
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     command = [sys.executable, "-m", *(torchrun if processes > 1 else []), "eve_core.training", str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=stderr)
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
@@ -104,6 +108,88 @@ def test_killed_at_random_moments(prepared, uninterrupted, tmp_path, processes, 
     assert reached - CHECKPOINT_STEPS <= first <= reached + 1  # it went on, and lost no more than since a checkpoint
     run_to_the_end(job, processes)
     assert_same_weights(Path(job.out), uninterrupted[processes])
+
+
+def test_ten_kills_in_one_run(prepared, tmp_path):
+    """Wherever they fall: in a step, in writing a checkpoint, in the first seconds after a resumption."""
+    whole = job_here(prepared, tmp_path / "whole", steps=60)
+    run_to_the_end(whole, 1)
+    job = job_here(prepared, tmp_path / "killed", steps=60)
+    draw = random.Random(10)
+    reached, kills = 0, 0
+    while kills < 10:
+        process = start(job, 1)
+        more = reached + draw.randint(1, 6)
+        happened = at_step(job, more) if kills % 2 else while_writing(job, more)
+        assert wait_until(happened, process)
+        time.sleep(draw.random() / 50)
+        kill(process)
+        kills += 1
+        assert steps(job)[0] > reached - CHECKPOINT_STEPS - 1  # it lost no more than since the last checkpoint
+        reached = last_step(job)
+    assert reached < 60
+    run_to_the_end(job, 1)
+    assert_same_weights(Path(job.out), Path(whole.out))
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 2), (2, 0)])
+@pytest.mark.parametrize("task", DATA)
+def test_a_fine_tuning_is_resumed(prepared, pretrained, tmp_path, task, processes, workers):
+    def tuning(folder: Path) -> TrainingJob:
+        config = FinetuningConfig(
+            optimization=optimization(steps=12, batch_size=8, checkpoint_steps=CHECKPOINT_STEPS, workers=workers),
+            augmentation=AugmentationConfig(rand_augment=(2, 7)),
+            **({"min_answer_count": 1} if task == "vqa" else {}),
+        )
+        sections = {"task_data": task_data(task), "finetuning": config}
+        return replace(
+            job_here(prepared, folder),
+            task=task,
+            settings={name: section.model_dump(mode="json") for name, section in sections.items()},
+            pretrained=str(pretrained),
+        )
+
+    whole, job = tuning(tmp_path / "whole"), tuning(tmp_path / "killed")
+    run_to_the_end(whole, processes)
+    process = start(job, processes)
+    assert wait_until(at_step(job, 5), process)
+    kill(process)
+    run_to_the_end(job, processes)
+    assert steps(job)[0] > 1
+    assert_same_weights(Path(job.out), Path(whole.out))
+
+
+def test_a_disk_that_fills_up_while_saving(prepared, uninterrupted, tmp_path):
+    job = job_here(prepared, tmp_path)
+    scratch = Path(job.scratch)
+    scratch.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(scratch)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        said = str(start(job, 1, stderr=subprocess.PIPE).communicate()[1])
+        assert "writing a checkpoint in" in said
+        assert "disk is full" in said  # not in a file, which would not fit either
+        assert not [*scratch.glob("failure-*")]
+        assert [*scratch.glob("checkpoint-*")]  # the one before is there
+        subprocess.run(["mount", "-o", "remount,size=64m", str(scratch)], check=True)
+        run_to_the_end(job, 1)
+        assert steps(job)[0] > 1
+        assert_same_weights(Path(job.out), uninterrupted[1])
+    finally:
+        subprocess.run(["umount", str(scratch)], check=True)
+
+
+def test_a_sharded_model_is_resumed(prepared, tmp_path):
+    at_once = job_here(prepared, tmp_path / "at once", fsdp=True)
+    run_to_the_end(at_once, 2)
+    job = job_here(prepared, tmp_path / "killed", fsdp=True)
+    process = start(job, 2)
+    assert wait_until(at_step(job, 7), process)
+    kill(process)
+    run_to_the_end(job, 2)
+    assert steps(job)[0] > 1
+    assert_same_weights(Path(job.out), Path(at_once.out))
 
 
 def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):

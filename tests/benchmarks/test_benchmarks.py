@@ -74,7 +74,7 @@ def test_soft_router(tmp_path):
         assert row["ratio_to_dense"] == pytest.approx(row["best_seconds"] / dense)
         assert row["peak_memory_gb"] > 0
     whats = [line["what"] for line in result["lines"]]
-    assert "soft router, bfloat16: memory of a further token to dense" in whats
+    assert "soft router, bfloat16: memory when tokens double, worst" in whats
 
 
 @pytest.mark.slow

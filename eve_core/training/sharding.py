@@ -1,4 +1,4 @@
-"""FSDP2: a process keeps its share of weights, gradients and moments, and gathers a block's weights to compute with them.
+"""FSDP2: a process keeps its share of weights, gradients and moments, and gathers a block's weights to compute it.
 
 What is gathered is float32, as DDP has it, and autocast does the rest: a sharded run's losses are those of one that is
 not. Checkpoints hold whole tensors, so they do not depend on how a model was sharded.

@@ -15,7 +15,7 @@ from eve_core.config.data import (
     VqaV2Source,
     WebCaptionsSource,
 )
-from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor
+from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor, SliceConfig
 from eve_core.config.pool import PoolConfig
 from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
 from eve_core.config.section import flat
@@ -49,6 +49,7 @@ __all__ = [
     "RegistryConfig",
     "RunConfig",
     "RunSettings",
+    "SliceConfig",
     "SourceConfig",
     "Split",
     "SyntheticWorldConfig",

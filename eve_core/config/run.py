@@ -100,6 +100,11 @@ class RunConfig(Section):
                 raise ValueError(f"tasks.{name}.finetuning.answers is for vqa alone; remove it")
         return self
 
+    def gate_of(self, task: TaskName) -> GateConfig:
+        """A task's gate with its share of the error rate, so that all gates of the run keep it together."""
+        gate = self.tasks[task].gate
+        return gate.model_copy(update={"alpha": gate.alpha / len(self.tasks)})
+
 
 def load_config(path: Path | str) -> RunConfig:
     """Read and check a run's YAML file.

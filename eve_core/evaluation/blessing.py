@@ -16,7 +16,7 @@ from typing import Any
 
 from eve_core.errors import UserError, existing_file, explain_os_error
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,37 @@ class Check:
     """The outcome in words."""
 
 
+_TEXTS = ("reasons", "trained_on", "scored_on")
+Interval = tuple[float, float, float]
+"""A number and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The main metric on some of the items: all of them, or a slice."""
+
+    name: str
+    """"all", or what the slice is, such as "answer_type number"."""
+    items: int
+    """How many there are."""
+    candidate: Interval
+    """The candidate's metric."""
+    champion: Interval | None
+    """The champion's."""
+    gain: Interval | None
+    """The candidate's less the champion's."""
+
+
 @dataclass(frozen=True)
 class Blessing:
     """The verdict on one candidate. A metric that is no finite number is None."""
 
     task: str
     """Name of the task."""
+    trained_on: tuple[str, ...]
+    """Sets and splits that the candidate saw, first those of pre-training."""
+    scored_on: tuple[str, ...]
+    """Sets and splits of the test."""
     blessed: bool
     """Whether every check passed."""
     reasons: tuple[str, ...]
@@ -59,8 +84,16 @@ class Blessing:
     """Git commit of the code that judged."""
     model_digest: str
     """`eve_core.model_digest.model_digest` of the candidate."""
+    main_metric: str
+    """What it was compared with the champion by."""
     metrics: Mapping[str, float | None]
     """The candidate's metrics."""
+    parts: tuple[Part, ...]
+    """The main metric on all items, and on every slice; none where a score is no number."""
+    served: Mapping[str, float | None]
+    """What the candidate takes as it is served: latency_ms, memory_mb, size_mb."""
+    requests_digest: str
+    """sha256 of the file of requests that it answered as it is served, with its answers."""
     champion_version: str | None
     """Registered version it was compared with; None when there was no champion."""
     champion_digest: str | None
@@ -79,8 +112,9 @@ class Blessing:
 
     def _content(self) -> dict[str, Any]:
         content = {field.name: getattr(self, field.name) for field in fields(self)}
-        content["reasons"] = list(self.reasons)
+        content |= {name: list(content[name]) for name in _TEXTS}
         content["checks"] = [vars(check) for check in self.checks]
+        content["parts"] = [{name: _listed(value) for name, value in vars(part).items()} for part in self.parts]
         return {"format": FORMAT, **content}
 
 
@@ -123,11 +157,22 @@ def read_blessing(path: Path | str) -> Blessing:
 
 
 def _parsed(content: dict[str, Any], path: Path) -> Blessing:
-    if not isinstance(content.get("checks"), list) or not isinstance(content.get("reasons"), list):
-        raise UserError(f"the blessing {path} lacks its checks or reasons; run the evaluation again")
+    lacking = [name for name in ("checks", "parts", *_TEXTS) if not isinstance(content.get(name), list)]
+    if lacking:
+        raise UserError(f"the blessing {path} lacks its {', '.join(lacking)}; run the evaluation again")
     checks = tuple(_record(Check, check, path) for check in content["checks"])
-    blessing: Blessing = _record(Blessing, {**content, "checks": checks, "reasons": tuple(content["reasons"])}, path)
+    parts = tuple(
+        _record(Part, {name: tuple(v) if isinstance(v, list) else v for name, v in dict(part).items()}, path)
+        for part in content["parts"]
+    )
+    texts = {name: tuple(content[name]) for name in _TEXTS}
+    blessing: Blessing = _record(Blessing, {**content, **texts, "checks": checks, "parts": parts}, path)
     return blessing
+
+
+def _listed(value: Any) -> Any:
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _record(kind: type, content: Any, path: Path) -> Any:
@@ -146,7 +191,8 @@ def _is_a(value: Any, hint: Any) -> bool:
     if origin is types.UnionType:
         return any(_is_a(value, option) for option in arguments)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_is_a(item, arguments[0]) for item in value)
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
     if origin is Mapping:
         return isinstance(value, dict) and all(_is_a(item, arguments[1]) for item in value.values())
     if hint in (int, float):

@@ -1,6 +1,5 @@
 """NLVR2: is a statement true of two pictures?"""
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
 from eve_core.progress import Progress
+from eve_core.tasks.nlvr2_accuracy import nlvr2_metrics
 from eve_core.tasks.task import Task, TaskScores, batches, text_batch
 
 if TYPE_CHECKING:
@@ -58,41 +58,35 @@ class Nlvr2Task(Task):
 
         _check_labels(rows, "score")
         statements = rows.to_pylist()
-        predictions: list[bool] = []
+        answers: list[dict[str, Any]] = []
         with Progress(description, len(statements), "statement") as progress:
             for indices in batches(len(statements), config.batch_size):
-                chunk = [statements[i] for i in indices]
-                inputs = [
-                    {
-                        "left_image": images[row["left_image_id"]],
-                        "right_image": images[row["right_image_id"]],
-                        "statement": row["statement"],
-                    }
-                    for row in chunk
-                ]
-                predictions += [answer["answer"] for answer in self.predict(model, preprocessor, inputs)]
-                progress.update(len(chunk))
+                inputs = [self.request(statements[i], images) for i in indices]
+                answers += self.predict(model, preprocessor, inputs)
+                progress.update(len(inputs))
 
-        right = np.array([p == row["label"] for p, row in zip(predictions, statements, strict=True)])
-        by_sentence: dict[tuple[str, str], list[bool]] = defaultdict(list)
-        for row, is_right in zip(statements, right, strict=True):
-            by_sentence[_sentence_of(row["statement_id"])].append(bool(is_right))
+        right = np.array([float(a["answer"] == row["label"]) for a, row in zip(answers, statements, strict=True)])
+        likely = np.array([answer["score"] for answer in answers])
+        right[~np.isfinite(likely)] = np.nan
+        statement_ids = [row["statement_id"] for row in statements]
         items = pa.table(
             {
-                "item_id": [row["statement_id"] for row in statements],
+                "item_id": statement_ids,
                 "image_id": [row["left_image_id"] for row in statements],
-                "score": right.astype(float),
+                "score": right,
                 "second_image_id": [row["right_image_id"] for row in statements],
                 "text": [row["statement"] for row in statements],
-                "prediction": [str(prediction) for prediction in predictions],
+                "prediction": [str(answer["answer"]) for answer in answers],
                 "target": [str(row["label"]) for row in statements],
+                "confidence": np.maximum(likely, 1 - likely),
             }
         )
-        metrics = {
-            "accuracy": float(right.mean()),
-            "consistency": float(np.mean([all(answers) for answers in by_sentence.values()])),
-        }
-        return TaskScores(metrics, items)
+        return TaskScores(nlvr2_metrics(statement_ids, right), items)
+
+    def request(self, row: dict[str, Any], images: ImageStore) -> dict[str, Any]:
+        """{"left_image": bytes, "right_image": bytes, "statement": str}."""
+        left, right = images[row["left_image_id"]], images[row["right_image_id"]]
+        return {"left_image": left, "right_image": right, "statement": row["statement"]}
 
     def predict(
         self, model: "EvePreTrainedModel", preprocessor: Preprocessor, inputs: list[dict[str, Any]]
@@ -136,9 +130,3 @@ def _check_labels(rows: "pa.Table", purpose: str) -> None:
             f"{len(unlabelled)} of {rows.num_rows} statements to {purpose} have no label ({unlabelled[0]} is the "
             "first); use a split whose labels are public"
         )
-
-
-def _sentence_of(statement_id: str) -> tuple[str, str]:
-    """dev-850-3-1 -> (dev-850, 1): sentence 1 of set 850, whose pair 3 this is. Two sets may use the same words."""
-    parts = statement_id.rsplit("-", 2)
-    return parts[0], parts[-1]

@@ -10,6 +10,7 @@ from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.progress import Progress
+from eve_core.tasks.recall import CUTOFFS, find_nearest, rank_best, rank_reordered, recalls
 from eve_core.tasks.task import Task, TaskScores, batches, text_batch
 
 if TYPE_CHECKING:
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
     from eve_core.model import EvePreTrainedModel
 
-_CUTOFFS = (1, 5, 10)
-
 
 class RetrievalTask(Task):
     """Recall at 1, 5 and 10 in both directions: a picture's captions, and a caption's picture."""
 
     name = "retrieval"
     model_class_name = "EveForImageTextRetrieval"
+    main_metric = "mean_recall"
 
     def examples(
         self,
@@ -59,22 +59,19 @@ class RetrievalTask(Task):
         with Progress(description, total, "pair") as progress:
             pictures = _LazyPictures(images, preprocessor)
             texts = [row["caption"] for row in captions]
-            similarity = _similarity(model, preprocessor, pictures, gallery, texts, config.batch_size, progress)
-            text_ranking = _ranked(similarity)
-            image_ranking = _ranked(similarity.T)
+            image_embeds, text_embeds = _embed(
+                model, preprocessor, pictures, gallery, texts, config.batch_size, progress
+            )
+            numbers = np.arange(len(gallery))
+            text_rank = rank_best(image_embeds, text_embeds, numbers, owner)
+            image_rank = rank_best(text_embeds, image_embeds, owner, numbers)
             match = _Matcher(model, preprocessor, pictures, gallery, texts, config.batch_size, progress)
-            text_ranking = match.rerank(text_ranking, rerank_texts, lambda image, text: (image, text))
-            image_ranking = match.rerank(image_ranking, rerank_images, lambda text, image: (image, text))
+            nearest_texts, text_sound = match.rerank(find_nearest(image_embeds, text_embeds, rerank_texts), False)
+            nearest_images, image_sound = match.rerank(find_nearest(text_embeds, image_embeds, rerank_images), True)
+            text_rank = np.where(text_sound, rank_reordered(text_rank, nearest_texts, numbers, owner), np.nan)
+            image_rank = np.where(image_sound, rank_reordered(image_rank, nearest_images, owner, numbers), np.nan)
 
-        # Rank of the best right answer of each query, from 0.
-        text_rank = np.array([np.flatnonzero(owner[ranking] == image)[0] for image, ranking in enumerate(text_ranking)])
-        image_rank = np.array([np.flatnonzero(ranking == owner[text])[0] for text, ranking in enumerate(image_ranking)])
-        metrics = {}
-        for cutoff in _CUTOFFS:
-            metrics[f"text_recall_at_{cutoff}"] = float((text_rank < cutoff).mean())
-            metrics[f"image_recall_at_{cutoff}"] = float((image_rank < cutoff).mean())
-        metrics["mean_recall"] = float(np.mean(list(metrics.values())))
-        metrics["gallery"] = float(len(gallery))
+        metrics = {**recalls(text_rank, image_rank), "gallery": float(len(gallery))}
         # One right answer in as many as there are pictures: chance for a caption, and for a picture whose captions are
         # as many as every other's.
         metrics["text_recall_at_1_over_chance"] = metrics["text_recall_at_1"] * len(gallery)
@@ -84,15 +81,22 @@ class RetrievalTask(Task):
                 "item_id": [f"text:{image_id}" for image_id in gallery]
                 + [f"image:{row['caption_id']}" for row in captions],
                 "image_id": gallery + [row["image_id"] for row in captions],
-                "score": np.concatenate([text_rank < 1, image_rank < 1]).astype(float),
+                "score": np.concatenate([_recalled(text_rank), _recalled(image_rank)]),
+                # Both directions count the same, however many captions a picture has.
+                "weight": np.repeat([1 / len(gallery), 1 / len(texts)], [len(gallery), len(texts)]),
                 "rank": np.concatenate([text_rank, image_rank]) + 1,
                 "text": [""] * len(gallery) + texts,
-                "prediction": [texts[ranking[0]] for ranking in text_ranking]
-                + ["\n".join(gallery[image] for image in ranking[:5]) for ranking in image_ranking],
+                "prediction": [texts[places[0]] for places in nearest_texts]
+                + ["\n".join(gallery[image] for image in places[:5]) for places in nearest_images],
                 "target": [""] * len(gallery) + [row["image_id"] for row in captions],
+                "direction": ["image to text"] * len(gallery) + ["text to image"] * len(texts),
             }
         )
         return TaskScores(metrics, items)
+
+    def request(self, row: dict[str, Any], images: ImageStore) -> dict[str, Any]:
+        """{"image": bytes, "text": str}, a picture and one of its captions."""
+        return {"image": images[row["image_id"]], "text": row["caption"]}
 
     def predict(
         self, model: "EvePreTrainedModel", preprocessor: Preprocessor, inputs: list[dict[str, Any]]
@@ -130,7 +134,13 @@ class _LazyPictures:
         return torch.stack(pictures).to(device)
 
 
-def _similarity(
+def _recalled(rank: np.ndarray) -> np.ndarray:
+    """(Q,) ranks from 0 -> (Q,) the share of the cutoffs that a query is found within, on average the mean recall."""
+    found = np.mean([rank < cutoff for cutoff in CUTOFFS], axis=0)
+    return np.where(np.isnan(rank), np.nan, found)
+
+
+def _embed(
     model: Any,
     preprocessor: Preprocessor,
     pictures: _LazyPictures,
@@ -138,21 +148,21 @@ def _similarity(
     texts: list[str],
     batch_size: int,
     progress: Progress,
-) -> np.ndarray:
-    """(images, texts) cosine similarities."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(images, D) and (texts, D)."""
     import torch
 
     image_embeds, text_embeds = [], []
     with torch.inference_mode():
         for rows in batches(len(gallery), batch_size):
-            image_embeds.append(model.embed_images(pictures.batch([gallery[i] for i in rows], model.device)))
+            found = model.embed_images(pictures.batch([gallery[i] for i in rows], model.device))
+            image_embeds.append(found.float().cpu().numpy())
             progress.update(len(rows))
         for rows in batches(len(texts), batch_size):
-            batch = text_batch(preprocessor, [texts[i] for i in rows], model.device)
-            text_embeds.append(model.embed_texts(**batch))
+            found = model.embed_texts(**text_batch(preprocessor, [texts[i] for i in rows], model.device))
+            text_embeds.append(found.float().cpu().numpy())
             progress.update(len(rows))
-        similarity = torch.cat(image_embeds) @ torch.cat(text_embeds).T
-    return similarity.cpu().numpy()
+    return np.concatenate(image_embeds), np.concatenate(text_embeds)
 
 
 class _Matcher:
@@ -176,11 +186,18 @@ class _Matcher:
         self.batch_size = batch_size
         self.progress = progress
 
-    def rerank(self, ranking: np.ndarray, first: int, pair: Any) -> np.ndarray:
-        """(queries, answers) -> the same, the `first` of every row reordered; `pair` gives (image, text) of a cell."""
+    def rerank(self, nearest: np.ndarray, texts_ask: bool) -> tuple[np.ndarray, np.ndarray]:
+        """(queries, K) places of the nearest answers -> the same by matching, the best first, and (queries,) whether
+        all of a query's scores are numbers.
+
+        Args:
+            nearest: captions for every picture, or pictures for every caption.
+            texts_ask: the latter.
+        """
         import torch
 
-        pairs = [pair(query, answer) for query, row in enumerate(ranking) for answer in row[:first]]
+        pairs = [(query, answer) for query, row in enumerate(nearest) for answer in row]
+        pairs = [(answer, query) for query, answer in pairs] if texts_ask else pairs
         scores = []
         with torch.inference_mode():
             for rows in batches(len(pairs), self.batch_size):
@@ -191,12 +208,6 @@ class _Matcher:
                 ).float()
                 scores.append((logits[:, 1] - logits[:, 0]).cpu().numpy())
                 self.progress.update(len(chunk))
-        reranked = ranking.copy()
-        order = _ranked(np.concatenate(scores).reshape(len(ranking), first))
-        reranked[:, :first] = np.take_along_axis(ranking[:, :first], order, axis=1)
-        return reranked
-
-
-def _ranked(scores: np.ndarray) -> np.ndarray:
-    """(queries, answers) -> answers from the best down; the earlier of two equals first."""
-    return np.argsort(-scores, axis=1, kind="stable")
+        matching = np.concatenate(scores).reshape(nearest.shape)
+        order = np.argsort(-matching, axis=1, kind="stable")  # of equals the one that was nearer stays first
+        return np.take_along_axis(nearest, order, axis=1), np.isfinite(matching).all(1)

@@ -27,7 +27,9 @@ class TaskScores:
     Attributes:
         metrics: by name; shares are between 0 and 1.
         items: table with item_id, image_id and score, one row an item, always in the same order, with which two models
-            are compared item by item; further columns say what was answered.
+            are compared item by item. The mean of the scores, weighted by the column weight where there is one, is the
+            task's `main_metric`; a score is NaN where the model gave no number. Further columns say what was answered,
+            and what the item is like.
     """
 
     metrics: dict[str, float]
@@ -40,6 +42,8 @@ class Task(ABC):
     name: ClassVar[TaskName]
     model_class_name: ClassVar[str]
     """The class in eve_core.model."""
+    main_metric: ClassVar[str] = "accuracy"
+    """What two models are compared by."""
 
     @property
     def model_class(self) -> "type[EvePreTrainedModel]":
@@ -79,6 +83,10 @@ class Task(ABC):
         description: str,
     ) -> TaskScores:
         """Score `model` on `rows`; `description` names it on the progress bar."""
+
+    @abstractmethod
+    def request(self, row: dict[str, Any], images: ImageStore) -> dict[str, Any]:
+        """A row as somebody would ask about it, as `predict` takes it."""
 
     @abstractmethod
     def predict(

@@ -67,15 +67,18 @@ class VqaTask(Task):
         questions = rows.to_pylist()
         if any(len(question["answers"]) == 0 for question in questions):
             raise UserError("some of the questions to score have no answers; score a split whose answers are public")
-        predictions: list[str] = []
+        answers: list[dict[str, Any]] = []
         with Progress(description, len(questions), "question") as progress:
             for indices in batches(len(questions), config.batch_size):
-                chunk = [questions[i] for i in indices]
-                inputs = [{"image": images[row["image_id"]], "question": row["question"]} for row in chunk]
-                predictions += [answer["answer"] for answer in self.predict(model, preprocessor, inputs)]
-                progress.update(len(chunk))
+                inputs = [self.request(questions[i], images) for i in indices]
+                answers += self.predict(model, preprocessor, inputs)
+                progress.update(len(inputs))
 
-        scores = np.array([vqa_accuracy(p, row["answers"]) for p, row in zip(predictions, questions, strict=True)])
+        scores = np.array(
+            [vqa_accuracy(a["answer"], row["answers"]) for a, row in zip(answers, questions, strict=True)]
+        )
+        confidence = np.array([answer["score"] for answer in answers])
+        scores[~np.isfinite(confidence)] = np.nan
         prior = _prior_scores(questions)
         metrics = {
             "accuracy": float(scores.mean()),
@@ -91,11 +94,18 @@ class VqaTask(Task):
                 "image_id": [row["image_id"] for row in questions],
                 "score": scores,
                 "text": [row["question"] for row in questions],
-                "prediction": predictions,
+                "prediction": [answer["answer"] for answer in answers],
                 "target": [row["answer"] for row in questions],
+                "confidence": confidence,
+                "question_type": [row["question_type"] or "unknown" for row in questions],
+                "answer_type": answer_types,
             }
         )
         return TaskScores(metrics, items)
+
+    def request(self, row: dict[str, Any], images: ImageStore) -> dict[str, Any]:
+        """{"image": bytes, "question": str}."""
+        return {"image": images[row["image_id"]], "question": row["question"]}
 
     def predict(
         self, model: "EvePreTrainedModel", preprocessor: Preprocessor, inputs: list[dict[str, Any]]

@@ -27,7 +27,7 @@ MINIMAL: dict[str, Any] = {
                 "evaluate": {"set": "nlvr2", "splits": ["dev"]},
             },
             "finetuning": {"optimization": {"steps": 3, "batch_size": 2, "learning_rate": 0.001}},
-            "gate": {"metric": "accuracy", "floors": [{"metric": "accuracy", "at_least": 0.5}]},
+            "gate": {"floors": [{"metric": "accuracy", "at_least": 0.5}]},
         }
     },
 }

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from eve_core.errors import UserError
-from eve_core.evaluation.blessing import Blessing, Check, read_blessing, write_blessing
+from eve_core.evaluation.blessing import Blessing, Check, Part, read_blessing, write_blessing
 
 BLESSING = Blessing(
     task="nlvr2",
+    trained_on=("coco_captions train", "nlvr2 train"),
+    scored_on=("nlvr2 dev",),
     blessed=False,
     reasons=("accuracy is nan, no finite number",),
     checks=(
@@ -22,7 +24,14 @@ BLESSING = Blessing(
     data_revision="r",
     code_revision="c",
     model_digest="m",
+    main_metric="accuracy",
     metrics={"accuracy": None, "consistency": 0.25},
+    parts=(
+        Part("all", 300, (0.5, 0.4, 0.6), None, None),
+        Part("words below 8", 90, (0.5, 0.3, 0.7), (0.4, 0.2, 0.6), (0.1, -0.1, 0.3)),
+    ),
+    served={"latency_ms": 20.0, "memory_mb": None},
+    requests_digest="q",
     champion_version=None,
     champion_digest=None,
     champion_metrics=None,
@@ -46,6 +55,8 @@ def test_the_digest_tells_every_field_apart():
         replace(BLESSING, champion_version="1"),
         replace(BLESSING, metrics={"accuracy": 0.9}),
         replace(BLESSING, checks=BLESSING.checks[:1]),
+        replace(BLESSING, parts=BLESSING.parts[:1]),
+        replace(BLESSING, trained_on=()),
     ]
     assert len({blessing.digest for blessing in [BLESSING, *changed]}) == len(changed) + 1
 
@@ -74,7 +85,7 @@ def test_a_verdict_without_checks_is_no_blessing(tmp_path):
 
 def test_another_file_is_no_blessing(tmp_path):
     path = tmp_path / "blessing.json"
-    for text, message in (("{", "not valid JSON"), ("[]", "no blessing of format 1"), ('{"format": 2}', "format 1")):
+    for text, message in (("{", "not valid JSON"), ("[]", "no blessing of format 2"), ('{"format": 1}', "format 2")):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             read_blessing(path)

@@ -7,7 +7,7 @@ import torch
 from eve_core.config import EvaluationConfig, Split
 from eve_core.data.selection import split_rows
 from eve_core.model import EveForImageTextRetrieval
-from eve_core.tasks.retrieval import RetrievalTask, _ranked
+from eve_core.tasks.retrieval import RetrievalTask
 from eve_core.tasks.task import text_batch
 
 
@@ -86,13 +86,11 @@ def test_recall_equals_a_computation_query_by_query(prepared, preprocessor, mode
     gallery = len(set(rows["image_id"].to_pylist()))
     assert scored.metrics["gallery"] == gallery
     assert scored.metrics["image_recall_at_1_over_chance"] == pytest.approx(gallery * recalls["image_recall_at_1"])
-    assert scored.items["score"].to_pylist() == [float(rank == 1) for rank in text_ranks + image_ranks]
-
-
-def test_of_two_equal_scores_the_earlier_comes_first():
-    assert _ranked(np.array([[0.5, 0.9, 0.5, 0.9]])).tolist() == [[1, 3, 0, 2]]
-    many = np.random.default_rng(0).integers(0, 3, (2, 500)).astype(np.float32)
-    assert _ranked(many).tolist() == [sorted(range(500), key=lambda i, row=row: -row[i]) for row in many]
+    shares = [np.mean([rank <= cutoff for cutoff in (1, 5, 10)]) for rank in text_ranks + image_ranks]
+    assert scored.items["score"].to_pylist() == pytest.approx(shares)
+    assert np.average(scored.items["score"], weights=scored.items["weight"]) == pytest.approx(
+        scored.metrics["mean_recall"]
+    )
 
 
 def test_a_model_that_finds_everything_equal_gains_nothing_by_ties(prepared, preprocessor, model, rows):

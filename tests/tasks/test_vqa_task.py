@@ -133,5 +133,5 @@ def test_the_model_answers_from_its_vocabulary_whatever_the_batch(prepared, prep
         VqaTask().score(model, preprocessor, table, prepared.images, EvaluationConfig(batch_size=size), "scoring")
         for size in (2, 64)
     )
-    assert one.items.equals(other.items)
+    assert one.items.drop("confidence").equals(other.items.drop("confidence"))
     assert set(one.items["prediction"].to_pylist()) <= set(labels)

@@ -38,6 +38,10 @@ class Record:
     def __contains__(self, key: str) -> bool:
         return key in self._object()
 
+    def keys(self) -> list[str]:
+        """What there is."""
+        return list(self._object())
+
     def get(self, key: str) -> Any:
         """Whatever is under `key`; None when it is missing."""
         return self._object().get(key)

@@ -1,6 +1,7 @@
 """What a task got right and what it got wrong."""
 
 import io
+import json
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eve_core.data.prepared import ImageStore, PreparedData
+from eve_core.evaluation.figures.calibration import draw_calibration
 from eve_core.evaluation.figures.canvas import SEED, figure_folder, pictures, save
+from eve_core.evaluation.figures.routing import draw_loads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +22,7 @@ _RIGHT, _WRONG = "#1a7f37", "#b3261e"
 
 
 def task_figures(data: PreparedData, task: str, scores: Path) -> Path:
-    """A few items that the candidate got right and a few that it got wrong.
+    """A few items that the candidate got right and a few that it got wrong, its calibration, and its experts' load.
 
     Args:
         data: for the pictures.
@@ -28,16 +31,26 @@ def task_figures(data: PreparedData, task: str, scores: Path) -> Path:
     """
     import pyarrow.parquet as pq
 
-    items = pq.read_table(scores / "items.parquet").to_pylist()
+    table = pq.read_table(scores / "items.parquet")
+    items = table.to_pylist()
     if task == "retrieval":
         items = [item for item in items if item["item_id"].startswith("image:")]
     order = np.random.default_rng(SEED).permutation(len(items))
-    right = [items[i] for i in order if items[i]["candidate"] >= 0.5][:_EXAMPLES]
-    wrong = [items[i] for i in order if items[i]["candidate"] < 0.5][:_EXAMPLES]
+    least = 1.0 if task == "retrieval" else 0.5  # found first, or what most annotators say
+    right = [items[i] for i in order if items[i]["candidate"] >= least][:_EXAMPLES]
+    wrong = [items[i] for i in order if items[i]["candidate"] < least][:_EXAMPLES]
     draw = _retrieved if task == "retrieval" else _answered
     folder = figure_folder(scores)
     for name, chosen in (("right", right), ("wrong", wrong)):
         save(draw(data.images, chosen) if chosen else None, folder / f"{name}.png")
+    calibration = None
+    if "confidence" in table.column_names:
+        values = [table[name].to_numpy() for name in ("confidence", "candidate")]
+        sound = np.isfinite(values).all(0)
+        calibration = draw_calibration(values[0][sound], values[1][sound]) if sound.any() else None
+    save(calibration, folder / "calibration.png")
+    loads = json.loads((scores / "scores.json").read_text())["candidate"]["expert_load"]
+    save(draw_loads(loads) if loads else None, folder / "experts.png")
     return folder
 
 

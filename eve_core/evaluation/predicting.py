@@ -1,0 +1,63 @@
+"""Answering a split whose answers are not public, for the evaluation servers."""
+
+from pathlib import Path
+from typing import Any
+
+from eve_core.config import Split
+from eve_core.data.prepared import PreparedData
+from eve_core.data.records import KIND_OF_SET, TEXT_COLUMN
+from eve_core.data.selection import split_rows
+from eve_core.errors import UserError
+from eve_core.evaluation.result_files import write_nlvr2_results, write_vqa_results
+from eve_core.progress import Progress
+from eve_core.tasks import load_predictor
+from eve_core.tasks.task import batches
+
+_SET = {"vqa": "vqa_v2", "nlvr2": "nlvr2"}
+
+
+def predict_split(task: str, model: Path, prepared: Path, split: str, out: Path, *, batch_size: int) -> int:
+    """Write the result file of a split.
+
+    Args:
+        task: vqa or nlvr2.
+        model: folder of a fine-tuned model.
+        prepared: prepared data.
+        split: of the task's set.
+        out: file to write.
+        batch_size: examples at a time.
+
+    Returns:
+        How many answers it has.
+
+    Raises:
+        UserError: the model is one of another task, the data lacks the split, or rows of it are in quarantine, so that
+            the file would not be complete.
+    """
+    if task not in _SET:
+        raise UserError(f"there is no evaluation server for {task}; choose {' or '.join(_SET)}")
+    predictor = load_predictor(model)
+    if predictor.task.name != task:
+        raise UserError(f"{model} is a model for {predictor.task.name}, not for {task}")
+    data = PreparedData.open(prepared)
+    rows = split_rows(data, Split(set=_SET[task], splits=[split]))
+    missing = [row for row in data.table("quarantine", set=_SET[task]).to_pylist() if row["split"] == split]
+    if missing:
+        raise UserError(
+            f"{len(missing)} rows of {_SET[task]} {split} are in quarantine ({missing[0]['row_id']}: "
+            f"{missing[0]['reason']}), and the server takes complete results alone; mend their files and prepare again"
+        )
+    key = {"statement": "statement_id", "question": "question_id"}[TEXT_COLUMN[KIND_OF_SET[_SET[task]]]]
+    answers: dict[Any, Any] = {}
+    with Progress(f"answering {split}", rows.num_rows, "row") as progress:
+        for indices in batches(rows.num_rows, batch_size):
+            chunk = rows.slice(indices.start, len(indices)).to_pylist()
+            found = predictor.predict([predictor.task.request(row, data.images) for row in chunk])
+            answers |= {row[key]: answer["answer"] for row, answer in zip(chunk, found, strict=True)}
+            progress.update(len(chunk))
+    expected = rows[key].to_pylist()
+    if task == "vqa":
+        write_vqa_results(answers, expected, out)
+    else:
+        write_nlvr2_results(answers, expected, out)
+    return len(answers)

@@ -1,0 +1,223 @@
+"""Is the candidate really better? Intervals and tests for models that answered the same items.
+
+Items that share a picture are not independent. So what is drawn again and again is pictures, with all of their items (a
+cluster bootstrap); the same draws serve both models and every group of items, so that their differences are paired.
+Answers that are right or wrong, on pictures of their own, are compared by McNemar's exact test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+_NUMBERS_AT_ONCE = 8_000_000
+_NOTHING = 1e-12
+"""Standard errors below are those of numbers that are all alike."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean score."""
+
+    value: float
+    """Of the items."""
+    low: float
+    """Lower end of its two-sided interval."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate and a champion on the same items."""
+
+    gain: float
+    """Mean score of the candidate less that of the champion."""
+    low: float
+    """Lower end of the gain's two-sided interval."""
+    high: float
+    """Upper end."""
+    standard_error: float
+    """Of the gain."""
+    statistics: np.ndarray
+    """(R,) how far the gain of resampled pictures is from the gain, in their own standard errors."""
+    discordant: tuple[int, int] | None
+    """Items that the candidate alone has right, and the champion alone, where McNemar's test applies."""
+
+    def test(self, margin: float) -> str:
+        """What `p_value` is worked out by."""
+        exact = self.discordant is not None and margin == 0
+        return "McNemar's exact test" if exact else "a bootstrap of pictures"
+
+    def p_value(self, margin: float) -> float:
+        """How likely a gain as large as this is when the true gain is `margin`.
+
+        McNemar's exact test where it applies and the margin is 0, else the studentized bootstrap.
+        """
+        if self.discordant is not None and margin == 0:
+            return mcnemar(*self.discordant)
+        if self.standard_error == 0:  # every picture has the same difference, mostly none
+            return 0.0 if self.gain > margin else 1.0
+        extreme = self.statistics >= (self.gain - margin) / self.standard_error
+        return float((1 + extreme.sum()) / (1 + len(self.statistics)))
+
+    def p_value_of_fall(self, margin: float) -> float:
+        """How likely a gain as small as this is when the true gain is `-margin`."""
+        if self.standard_error == 0:
+            return 0.0 if self.gain < -margin else 1.0
+        extreme = self.statistics <= (self.gain + margin) / self.standard_error
+        return float((1 + extreme.sum()) / (1 + len(self.statistics)))
+
+    def detectable(self, alpha: float, power: float) -> float:
+        """The true gain beyond a margin that so many items find with probability `power` at error rate `alpha`."""
+        return float((norm.ppf(1 - alpha) + norm.ppf(power)) * self.standard_error)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is known about some of the items."""
+
+    items: int
+    """How many there are."""
+    candidate: Mean
+    """Its mean score."""
+    champion: Mean | None
+    """That of the champion, if there is one."""
+    comparison: Comparison | None
+    """Both, if there is one."""
+
+
+def analyse(
+    candidate: np.ndarray,
+    champion: np.ndarray | None,
+    clusters: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    weights: np.ndarray | None = None,
+    level: float,
+    rounds: int,
+    seed: int,
+) -> dict[str, Group]:
+    """Means, intervals and differences of groups of items, from one bootstrap.
+
+    Args:
+        candidate: (N,) scores between 0 and 1.
+        champion: (N,) scores of the same items; None when there is no champion.
+        clusters: (N,) what an item shares with others, such as its picture.
+        groups: (N,) bool by name; none may be empty.
+        weights: (N,) what an item counts in a mean; all alike when None.
+        level: of the intervals, such as 0.95.
+        rounds: of the bootstrap.
+        seed: of its draws.
+    """
+    _, cluster = np.unique(clusters, return_inverse=True)
+    models = [candidate] if champion is None else [candidate, champion]
+    weight = np.ones(len(cluster)) if weights is None else weights / weights.mean()
+    columns: list[np.ndarray] = []
+    for members in groups.values():
+        count, *sums = (_sums(values, cluster, members) for values in (weight, *(weight * model for model in models)))
+        columns += [count, *sums]
+        if champion is not None:
+            difference = sums[0] - sums[1]
+            columns += [difference**2, difference * count, count**2]
+    drawn = _resampled(np.stack(columns, axis=1), rounds, seed)
+    each = len(columns) // len(groups)
+    ends = ((1 - level) / 2, (1 + level) / 2)
+    found = {}
+    for place, (name, members) in enumerate(groups.items()):
+        own = drawn[:, place * each : (place + 1) * each]
+        own = own[own[:, 0] > 0]  # a small group may be missing from a draw
+        heavy = weight[members]
+        means = [_mean(scores[members], heavy, own[:, 1 + i] / own[:, 0], ends) for i, scores in enumerate(models)]
+        comparison = None
+        if champion is not None:
+            comparison = _compare(candidate[members], champion[members], heavy, cluster[members], own, ends)
+        found[name] = Group(int(members.sum()), means[0], means[1] if champion is not None else None, comparison)
+    return found
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """One-sided exact test: among items that only one of two models has right, is it the candidate more often than
+    chance says? Numbers of either -> p value.
+    """
+    return float(binomtest(wins, wins + losses, alternative="greater").pvalue) if wins + losses else 1.0
+
+
+def holm(p_values: list[float], alpha: float) -> list[bool]:
+    """Which of several hypotheses are rejected, so that a true one is with probability `alpha` at most (Holm 1979)."""
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[place] > alpha / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected
+
+
+def _compare(
+    candidate: np.ndarray,
+    champion: np.ndarray,
+    weight: np.ndarray,
+    cluster: np.ndarray,
+    drawn: np.ndarray,
+    ends: tuple[float, float],
+) -> Comparison:
+    """`drawn`: (R, 6) resampled weight, sum of either's scores, and what the spread of their difference is made of."""
+    everything = np.ones(len(cluster), dtype=bool)
+    count, difference = (_sums(values, cluster, everything) for values in (weight, weight * (candidate - champion)))
+    present = count > 0
+    count, difference = count[present], difference[present]
+    gain, number = float(difference.sum() / count.sum()), len(count)
+    error = _error((difference**2).sum(), (difference * count).sum(), (count**2).sum(), gain, count.sum(), number)
+    means = (drawn[:, 1] - drawn[:, 2]) / drawn[:, 0]
+    errors = _error(drawn[:, 3], drawn[:, 4], drawn[:, 5], means, drawn[:, 0], number)
+    deviations = means - gain
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A draw of pictures that are all alike says nothing about the spread.
+        statistics = np.where(errors > 0, deviations / errors, np.sign(deviations) * np.inf)
+    statistics = np.where(np.isnan(statistics), 0.0, statistics)
+    # A gain is between -1 and 1, however little the draws say.
+    low, high = (
+        float(np.clip(gain - float(np.quantile(statistics, end, method="nearest")) * float(error), -1, 1))
+        for end in ends[::-1]
+    )
+    discordant = None
+    alone = np.bincount(cluster).max() == 1 and np.ptp(weight) == 0
+    if alone and all(np.isin(scores, (0.0, 1.0)).all() for scores in (candidate, champion)):
+        discordant = int((candidate > champion).sum()), int((candidate < champion).sum())
+    return Comparison(gain, low if error else gain, high if error else gain, float(error), statistics, discordant)
+
+
+def _error(squares, products, counts, mean, total, number):  # type: ignore[no-untyped-def]
+    """Standard error of a ratio of two sums over `number` clusters, from the sums of squares."""
+    residual = np.maximum(squares - 2 * mean * products + mean**2 * counts, 0.0)
+    error = np.sqrt(number / max(1, number - 1) * residual) / total
+    return np.where(error > _NOTHING, error, 0.0)
+
+
+def _mean(scores: np.ndarray, weight: np.ndarray, resampled: np.ndarray, ends: tuple[float, float]) -> Mean:
+    """By percentiles; Wilson's interval where all scores are alike, which resampling cannot spread."""
+    value = float(np.average(scores, weights=weight))
+    if np.ptp(scores) == 0:
+        wilson = binomtest(round(float(scores.sum())), len(scores)).proportion_ci(ends[1] - ends[0], method="wilson")
+        return Mean(value, float(wilson.low), float(wilson.high))
+    low, high = np.quantile(resampled, ends)
+    return Mean(value, float(low), float(high))
+
+
+def _sums(values: np.ndarray, cluster: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """(K,) sum over a cluster's members."""
+    return np.bincount(cluster[members], weights=values[members], minlength=int(cluster.max()) + 1)
+
+
+def _resampled(columns: np.ndarray, rounds: int, seed: int) -> np.ndarray:
+    """(K, C) numbers of K clusters -> (R, C) their sums over clusters that are drawn with replacement."""
+    generator, number = np.random.default_rng(seed), len(columns)
+    step = max(1, _NUMBERS_AT_ONCE // number)
+    sums = []
+    for start in range(0, rounds, step):
+        rows = min(step, rounds - start)
+        drawn = generator.integers(0, number, (rows, number), dtype=np.int32) + number * np.arange(rows)[:, None]
+        times = np.bincount(drawn.reshape(-1), minlength=rows * number).reshape(rows, number)
+        sums.append(times.astype(float) @ columns)
+    return np.concatenate(sums)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from eve_core.config.run import RegistryConfig
-from eve_core.errors import UserError
+from eve_core.data.shards import file_sha256
+from eve_core.errors import UserError, existing_file
 from eve_core.evaluation.blessing import Blessing, read_blessing
 from eve_core.model_digest import defining_files, model_digest
+from eve_core.registry.model_card import model_card
 from eve_core.registry.signatures import IMAGE, INPUTS, OUTPUTS
 from eve_core.registry.tracking import (
     DATA_DIGEST_TAG,
@@ -47,7 +49,9 @@ _NEEDED_PACKAGES = (
 )
 
 
-def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: Path, run_key: str) -> str:
+def register(
+    config: RegistryConfig, *, task: str, checkpoint: Path, blessing: Path, requests: Path, run_key: str
+) -> str:
     """Log a blessed checkpoint as a model, make it a version of the task's registered model and alias it candidate.
 
     The version is created last and in one piece, with all its tags: a run that is killed before leaves no version. A
@@ -58,6 +62,7 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
         task: name of the task.
         checkpoint: a `save_pretrained` folder; of it, exactly the files that `model_digest` covers are stored.
         blessing: the gate's artifact.
+        requests: what the model was asked when it was evaluated, with its answers; they are stored with it.
         run_key: key of the pipeline run; the work is logged as its step `register-<task>`.
 
     Returns:
@@ -67,6 +72,8 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
         UserError: the blessing is edited, a refusal, or one of another task or model.
     """
     verdict = _matching_blessing(task, checkpoint, blessing)
+    if file_sha256(existing_file(requests, "the requests")) != verdict.requests_digest:
+        raise UserError(f"the requests {requests} are not those of the blessing {blessing}; give the same evaluation's")
     tracking = open_experiment(config)
     name = registered_name(config, task)
     with exclusive(config):
@@ -80,7 +87,7 @@ def register(config: RegistryConfig, *, task: str, checkpoint: Path, blessing: P
             data_digest=verdict.data_digest,
             git_revision=verdict.code_revision,
         ) as run:
-            model_id = _log_model(run, task, checkpoint, blessing)
+            model_id = _log_model(run, task, checkpoint, blessing, requests)
             with exclusive(config):
                 version = _version_of(tracking, name, verdict)
                 version = version or _create_version(run, name, model_id, verdict, run_key)
@@ -136,7 +143,7 @@ def _version_of(tracking: Tracking, name: str, blessing: Blessing) -> str | None
     return best if same else None
 
 
-def _log_model(run: StepRun, task: str, checkpoint: Path, blessing: Path) -> str:
+def _log_model(run: StepRun, task: str, checkpoint: Path, blessing: Path, requests: Path) -> str:
     """Store the model with everything that loading it takes; its MLflow id.
 
     `mlflow.pyfunc.log_model` does so too, but also loads the model to try the example, and only warns if that fails.
@@ -144,13 +151,13 @@ def _log_model(run: StepRun, task: str, checkpoint: Path, blessing: Path) -> str
     client = run.tracking.client
     with tempfile.TemporaryDirectory(prefix="eve-register-") as folder:
         logged = client.create_logged_model(run.tracking.experiment_id, task, run.run_id, model_type="pyfunc")
-        _save_pyfunc(Path(folder), logged.model_id, task, checkpoint, blessing)
+        _save_pyfunc(Path(folder), logged.model_id, task, checkpoint, blessing, requests)
         client.log_model_artifacts(logged.model_id, f"{folder}/model")
         client.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)
 
 
-def _save_pyfunc(folder: Path, model_id: str, task: str, checkpoint: Path, blessing: Path) -> None:
+def _save_pyfunc(folder: Path, model_id: str, task: str, checkpoint: Path, blessing: Path, requests: Path) -> None:
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model, ModelSignature
@@ -166,7 +173,7 @@ def _save_pyfunc(folder: Path, model_id: str, task: str, checkpoint: Path, bless
         folder / "model",
         mlflow_model=Model(model_id=model_id),
         python_model=str(package / "registry" / "serving.py"),
-        artifacts=_staged(folder / "stage", checkpoint, blessing),
+        artifacts=_staged(folder / "stage", checkpoint, blessing, requests),
         signature=ModelSignature(inputs, outputs),
         input_example=pd.DataFrame([example]),
         pip_requirements=_requirements(),
@@ -195,12 +202,17 @@ def _create_version(run: StepRun, name: str, model_id: str, blessing: Blessing, 
         PIPELINE_TAG: run_key,
     }
     created = client.create_model_version(
-        name, source=f"models:/{model_id}", run_id=run.run_id, tags=tags, model_id=model_id
+        name,
+        source=f"models:/{model_id}",
+        run_id=run.run_id,
+        tags=tags,
+        description=model_card(blessing)[:5000],  # as long as MLflow takes
+        model_id=model_id,
     )
     return str(created.version)
 
 
-def _staged(folder: Path, checkpoint: Path, blessing: Path) -> dict[str, str]:
+def _staged(folder: Path, checkpoint: Path, blessing: Path, requests: Path) -> dict[str, str]:
     """The artifacts to store, under names of ours: only what the digest covers, whatever the folders are called."""
     stage = folder / "checkpoint"
     stage.mkdir(parents=True)
@@ -210,7 +222,14 @@ def _staged(folder: Path, checkpoint: Path, blessing: Path) -> dict[str, str]:
         except OSError:  # another file system
             shutil.copyfile(path, stage / path.name)
     shutil.copyfile(blessing, folder / "blessing.json")
-    return {"checkpoint": str(stage), "blessing": str(folder / "blessing.json")}
+    shutil.copyfile(requests, folder / "requests.parquet")
+    (folder / "README.md").write_text(model_card(read_blessing(blessing)), encoding="utf-8")
+    return {
+        "checkpoint": str(stage),
+        "blessing": str(folder / "blessing.json"),
+        "requests": str(folder / "requests.parquet"),
+        "card": str(folder / "README.md"),
+    }
 
 
 def _requirements() -> list[str]:

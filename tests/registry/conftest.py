@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from eve_core.config.run import RegistryConfig
-from eve_core.evaluation.blessing import Blessing, Check, write_blessing
+from eve_core.data.shards import file_sha256
+from eve_core.evaluation.blessing import Blessing, Check, Part, write_blessing
+from eve_core.evaluation.served import with_answers, write_requests
 from eve_core.model_digest import model_digest
 
 
@@ -47,8 +49,14 @@ def make(tmp_path):
         (checkpoint / "config.json").write_text(json.dumps({"task": "vqa"}))
         (checkpoint / "model.safetensors").write_text(weights)
         (checkpoint / "optimizer.pt").write_text("not part of the model")
+        requests = tmp_path / "requests.parquet"
+        if not requests.exists():
+            write_requests([{"image": b"a picture", "question": "what is it?"}], requests)
+            with_answers(requests, [{"answer": "a cat", "score": 0.9}])
         blessing = Blessing(
             task="vqa",
+            trained_on=("coco_captions train", "vqa_v2 train"),
+            scored_on=("vqa_v2 val",),
             blessed=True,
             reasons=(),
             checks=(Check("floor accuracy", accuracy, 0.5, True, f"accuracy {accuracy} is at least 0.5"),),
@@ -58,7 +66,11 @@ def make(tmp_path):
             data_revision="revision",
             code_revision="code",
             model_digest=model_digest(checkpoint),
+            main_metric="accuracy",
             metrics={"accuracy": accuracy},
+            parts=(Part("all", 300, (accuracy, 0.6, 0.8), None, None),),
+            served={"latency_ms": 20.0},
+            requests_digest=file_sha256(requests),
             champion_version=champion,
             champion_digest=champion and "old",
             champion_metrics=champion and {"accuracy": 0.6},
@@ -77,6 +89,9 @@ def registered(config, make):
 
     def registered(weights: str, champion: str | None = None, **changes) -> str:
         checkpoint, blessing = make(weights, champion, **changes)
-        return register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+        requests = blessing.with_name("requests.parquet")
+        return register(
+            config, task="vqa", checkpoint=checkpoint, blessing=blessing, requests=requests, run_key="run-1"
+        )
 
     return registered

@@ -23,7 +23,14 @@ def versions(config):
 
 def test_a_version_carries_its_lineage_and_is_the_candidate(config, make):
     checkpoint, blessing = make("a", champion="7")
-    number = register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+    number = register(
+        config,
+        task="vqa",
+        checkpoint=checkpoint,
+        blessing=blessing,
+        requests=blessing.with_name("requests.parquet"),
+        run_key="run-1",
+    )
     verdict = read_blessing(blessing)
     assert version_of(config, number).tags == {
         "eve.task": "vqa",
@@ -45,9 +52,11 @@ def test_a_model_is_stored_without_pickle_with_its_code_and_its_packages(config,
     stored = {str(path.relative_to(uri)) for path in Path(uri).rglob("*") if path.is_file()}
     artifacts = {name for name in stored if name.startswith("artifacts/")}
     assert artifacts == {
+        "artifacts/README.md",
         "artifacts/blessing.json",
         "artifacts/checkpoint/config.json",
         "artifacts/checkpoint/model.safetensors",
+        "artifacts/requests.parquet",
     }
     assert {"serving.py", "code/eve_core/__init__.py", "input_example.json"} <= stored
     assert not [name for name in stored if name.endswith((".pkl", ".pickle", ".pyc"))]
@@ -70,7 +79,14 @@ def test_a_model_is_stored_without_pickle_with_its_code_and_its_packages(config,
 )
 def test_a_model_says_what_it_reads_and_answers(config, make, task, inputs, outputs):
     checkpoint, blessing = make("a", task=task)
-    register(config, task=task, checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+    register(
+        config,
+        task=task,
+        checkpoint=checkpoint,
+        blessing=blessing,
+        requests=blessing.with_name("requests.parquet"),
+        run_key="run-1",
+    )
     from mlflow.models import get_model_info
 
     info = get_model_info(f"models:/eve-{task}@candidate")
@@ -80,7 +96,8 @@ def test_a_model_says_what_it_reads_and_answers(config, make, task, inputs, outp
 
 def test_registering_again_returns_the_same_version(config, make):
     checkpoint, blessing = make("a")
-    same = {"task": "vqa", "checkpoint": checkpoint, "blessing": blessing}
+    requests = blessing.with_name("requests.parquet")
+    same = {"task": "vqa", "checkpoint": checkpoint, "blessing": blessing, "requests": requests}
     assert register(config, **same, run_key="run-1") == register(config, **same, run_key="run-2") == "1"
     assert len(versions(config)) == 1
 
@@ -91,7 +108,7 @@ def test_another_blessing_is_another_version(config, registered):
 
 
 def test_the_champions_model_is_not_registered_twice(config, make, registered):
-    promote(config, task="vqa", version=registered("a"), reason="first")
+    promote(config, task="vqa", version=registered("a"), reason="first", serving_check=lambda *_: None)
     assert registered("a", code_revision="a later commit") == "1"
     assert len(versions(config)) == 1
     assert aliases(open_experiment(config), "eve-vqa") == {"champion": "1"}
@@ -99,7 +116,14 @@ def test_the_champions_model_is_not_registered_twice(config, make, registered):
 
 def refused(config, checkpoint, blessing, message, task="vqa"):
     with pytest.raises(UserError, match=message):
-        register(config, task=task, checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+        register(
+            config,
+            task=task,
+            checkpoint=checkpoint,
+            blessing=blessing,
+            requests=blessing.with_name("requests.parquet"),
+            run_key="run-1",
+        )
     assert versions(config) == []
 
 
@@ -136,7 +160,24 @@ def test_a_run_cut_off_before_the_version_leaves_none_and_is_repeated(config, ma
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_model_version", killed)
         with pytest.raises(KeyboardInterrupt):
-            register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1")
+            register(
+                config,
+                task="vqa",
+                checkpoint=checkpoint,
+                blessing=blessing,
+                requests=blessing.with_name("requests.parquet"),
+                run_key="run-1",
+            )
     assert versions(config) == []
     assert aliases(open_experiment(config), "eve-vqa") == {}
-    assert register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1") == "1"
+    assert (
+        register(
+            config,
+            task="vqa",
+            checkpoint=checkpoint,
+            blessing=blessing,
+            requests=blessing.with_name("requests.parquet"),
+            run_key="run-1",
+        )
+        == "1"
+    )

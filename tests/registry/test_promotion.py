@@ -12,16 +12,38 @@ from eve_core.errors import UserError
 from eve_core.evaluation.blessing import read_blessing, write_blessing
 from eve_core.model_digest import model_digest
 from eve_core.registry.models import aliases, register
-from eve_core.registry.promotion import baseline_for, champion, download_checkpoint, history, promote
+from eve_core.registry.promotion import (
+    baseline_for,
+    champion,
+    compare_with_champion,
+    download_checkpoint,
+    history,
+    promote,
+    rollback,
+    verify,
+)
+from eve_core.registry.promotion_log import LogEntry, append
 from eve_core.registry.tracking import open_experiment
 
 
 @pytest.fixture
 def promoted(config):
     def promoted(version, reason="better"):
-        return promote(config, task="vqa", version=version, reason=reason)
+        return promote(config, task="vqa", version=version, reason=reason, serving_check=not_asked)
 
     return promoted
+
+
+@pytest.fixture
+def rolled_back(config):
+    def rolled_back(reason="it fails", **settings):
+        return rollback(config, task="vqa", reason=reason, serving_check=not_asked, **settings)
+
+    return rolled_back
+
+
+def not_asked(config, version, blessing):
+    """What is registered here is no model."""
 
 
 def aliases_of(config):
@@ -103,15 +125,117 @@ def test_a_version_compared_with_another_champion_is_refused(config, registered,
     assert len(history(config, "vqa")) == 2
 
 
-def test_a_former_champion_may_return(config, registered, promoted):
+def test_a_former_champion_returns_by_a_rollback(config, registered, promoted, rolled_back):
     promoted(registered("a"))
     promoted(registered("b", champion="1"))
-    back = promoted("1", "version 2 answers too slowly")
+    with pytest.raises(UserError, match="if it is to return, use `eve rollback`"):
+        promoted("1")
+    back = rolled_back("version 2 answers too slowly")
     assert (back.champion, back.previous, back.changed) == ("1", "2", True)
     assert moves(config) == [(None, "1"), ("1", "2"), ("2", "1")]
+    assert [(e.kind, e.reason) for e in history(config, "vqa")][-1] == ("rollback", "version 2 answers too slowly")
+    forth = rolled_back(to="2")
+    assert (forth.champion, forth.previous, forth.changed) == ("2", "1", True)
+    assert not rolled_back(to="2").changed
+    assert verify(config, "vqa") == []
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_only_a_champion_can_be_rolled_back_to_unless_one_insists(config, registered, promoted, rolled_back):
+    with pytest.raises(UserError, match="no champion before today's to go back to"):
+        rolled_back()
+    promoted(registered("a"))
+    registered("b", champion="1")
+    with pytest.raises(UserError, match="version 2 never was champion; roll back to one that was"):
+        rolled_back(to="2")
+    assert aliases_of(config)["champion"] == "1"
+    with pytest.raises(UserError, match="the reason has 0 letters"):
+        rolled_back(to="2", force=True, reason=" ")
+    assert rolled_back(to="2", force=True, reason="it is an emergency").champion == "2"
+
+
+def test_a_version_that_does_not_serve_moves_nothing(config, registered, promoted):
+    def fails(config, version, blessing):
+        raise UserError("it does not load")
+
+    promoted(registered("a"))
+    registered("b", champion="1")
+    with pytest.raises(UserError, match="it does not load"):
+        promote(config, task="vqa", version="2", reason="better", serving_check=fails)
+    assert aliases_of(config) == {"champion": "1", "candidate": "2"}
+    assert len(history(config, "vqa")) == 1
+
+
+def test_two_promotions_at_once_leave_one_champion_and_a_whole_log(config, registered, promoted):
+    """The slower one finds what it was compared with gone, while it was being checked."""
+    promoted(registered("a"))
+    for weights in ("b", "c"):
+        registered(weights, champion="1")
+
+    def meanwhile(config, version, blessing):
+        promoted("2")
+
+    with pytest.raises(UserError, match="version 3 was compared with champion 1 but there is champion 2 now"):
+        promote(config, task="vqa", version="3", reason="better", serving_check=meanwhile)
+    assert moves(config) == [(None, "1"), ("1", "2")]
+    assert verify(config, "vqa") == []
+
+
+def test_of_two_entries_at_one_place_the_first_counts(config, registered, promoted):
+    promoted(registered("a"))
+    for weights in ("b", "c"):
+        registered(weights, champion="1")
+    tracking, before = open_experiment(config), history(config, "vqa")
+    entries = [
+        LogEntry(
+            "promotion", "1", version, f"2026-01-01T00:00:0{version}", "somebody", "better", "b", before[-1].digest
+        )
+        for version in ("2", "3")
+    ]
+    version = tracking.client.get_model_version("eve-vqa", "2")
+    assert [append(tracking, "eve-vqa", version, entry) for entry in entries] == [True, False]
+    assert history(config, "vqa") == [*before, entries[0]]
+    assert champion(config, "vqa").version == "2"  # whoever looks next moves the alias
+    assert aliases_of(config)["previous_champion"] == "1"
+
+
+def test_a_log_that_was_changed_or_cut_is_noticed(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    client = open_experiment(config).client
+    entry = client.get_model_version("eve-vqa-promotions", "1").tags["eve.promotion"]
+    client.set_model_version_tag("eve-vqa-promotions", "1", "eve.promotion", entry.replace("better", "worse"))
+    with pytest.raises(UserError, match="entry 1 of the promotion log eve-vqa-promotions was changed"):
+        history(config, "vqa")
+    client.set_model_version_tag("eve-vqa-promotions", "1", "eve.promotion", entry)
+    assert verify(config, "vqa") == []
+    client.delete_model_version("eve-vqa-promotions", "1")
+    with pytest.raises(UserError, match="lacks entries"):
+        verify(config, "vqa")
+
+
+def test_an_alias_that_was_moved_by_hand_is_told(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    registered("c", champion="2")
+    open_experiment(config).client.set_registered_model_alias("eve-vqa", "champion", "3")
+    assert verify(config, "vqa") == [
+        "the alias champion of eve-vqa is at 3, but by the promotion log it is 2",
+    ]
+    assert champion(config, "vqa").version == "3"  # nobody moves it back behind their back
+
+
+def test_the_champion_beside_another_version(config, registered, promoted):
+    with pytest.raises(UserError, match="eve-vqa has no champion"):
+        compare_with_champion(config, "vqa", None)
+    promoted(registered("a", accuracy=0.6))
+    with pytest.raises(UserError, match="no champion before today's; name another version"):
+        compare_with_champion(config, "vqa", None)
+    promoted(registered("b", champion="1"))
+    ours, theirs = compare_with_champion(config, "vqa", None)
+    assert (ours.version, theirs.version, ours.metrics["accuracy"], theirs.metrics["accuracy"]) == ("2", "1", 0.7, 0.6)
+
+
+@pytest.mark.parametrize("calls", range(4))
 def test_an_interrupted_promotion_is_finished_by_the_next_call(config, registered, promoted, monkeypatch, calls):
     from mlflow import MlflowClient
 
@@ -130,13 +254,15 @@ def test_an_interrupted_promotion_is_finished_by_the_next_call(config, registere
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias"):
+        for name in ("create_model_version", "set_registered_model_alias", "delete_registered_model_alias"):
             patch.setattr(MlflowClient, name, limited(getattr(MlflowClient, name)))
         with pytest.raises(KeyboardInterrupt):
             promoted(version)
+    assert champion(config, "vqa").version == ("1" if calls == 0 else "2")
     promoted(version)
     assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
     assert moves(config) == [(None, "1"), ("1", "2")]
+    assert verify(config, "vqa") == []
 
 
 def stored(config):
@@ -187,7 +313,8 @@ def test_a_version_that_somebody_else_made_is_refused(config, promoted):
 
 def test_a_checkpoint_is_read_where_it_is_stored(config, make, promoted):
     checkpoint, blessing = make("a")
-    promoted(register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, run_key="run-1"))
+    requests = blessing.with_name("requests.parquet")
+    promoted(register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, requests=requests, run_key="run-1"))
     folder = download_checkpoint(config, champion(config, "vqa"))
     assert folder == stored(config) / "checkpoint"
     assert model_digest(folder) == model_digest(checkpoint)

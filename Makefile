@@ -36,7 +36,7 @@ lint: setup  ## Check style, types and configs
 
 bench: setup  ## Measure speed and memory on an idle machine (benchmarks/README.md)
 	@for name in encoder soft_router pretraining_tasks text_trimming \
-		prepare loader validation near_duplicates training processes; do \
+		prepare loader validation near_duplicates training processes evaluation pretraining_gain; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 

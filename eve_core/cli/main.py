@@ -5,9 +5,10 @@ import sys
 import typer
 
 from eve_core.cli.data import data_app
+from eve_core.cli.evaluation import gate, predict, score
 from eve_core.cli.model import convert_official
 from eve_core.cli.pipeline import check, compile_command, plan, retrain, run
-from eve_core.cli.registry import champion_app, promote
+from eve_core.cli.registry import champion_app, check_serving, promote, rollback
 from eve_core.cli.vocabulary import answers, tokenizer
 
 app = typer.Typer(
@@ -25,7 +26,12 @@ data_app.command()(answers)
 data_app.command()(tokenizer)
 app.add_typer(data_app, name="data")
 app.add_typer(champion_app, name="champion")
+app.command()(score)
+app.command()(predict)
+app.command()(gate)
 app.command()(promote)
+app.command()(rollback)
+app.command()(check_serving)
 app.command()(convert_official)
 
 

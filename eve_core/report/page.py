@@ -22,35 +22,44 @@ def write_page(summary: RunSummary, registry: RegistryConfig, out: Path) -> None
         registry: where the figures are.
         out: the HTML file.
     """
+    tasks = [
+        {
+            "name": name,
+            "title": _TITLES[name],
+            "summary": task,
+            "training": _figures(summary, registry, f"finetune-{name}"),
+            "examples": _figures(summary, registry, f"evaluate-{name}"),
+        }
+        for name, task in summary.tasks.items()
+    ]
+    render("page.html", out, run=summary, pretraining=_figures(summary, registry, "pretrain"), tasks=tasks)
+
+
+def render(template: str, out: Path, **content: Any) -> None:
+    """Write a page, whole or not at all.
+
+    Args:
+        template: its name in `templates`.
+        out: the HTML file.
+        content: what the template asks for.
+    """
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(loader=PackageLoader("eve_core.report"), autoescape=select_autoescape())
-    page = environment.get_template("page.html").render(
-        run=summary,
-        pretraining=_figures(summary, registry, "pretrain"),
-        tasks=[
-            {
-                "name": name,
-                "title": _TITLES[name],
-                "summary": task,
-                "training": _figures(summary, registry, f"finetune-{name}"),
-                "examples": _figures(summary, registry, f"evaluate-{name}"),
-            }
-            for name, task in summary.tasks.items()
-        ],
-    )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
+    temporary.write_text(environment.get_template(template).render(**content), encoding="utf-8")
     temporary.replace(out)
 
 
-def _figures(summary: RunSummary, registry: RegistryConfig, step: str) -> dict[str, Any]:
-    """Figures of a step by name, as data addresses."""
-    folder = summary.artifact(registry, step, "figures")
-    if folder is None:
-        return {}
+def embedded(folder: Path | None) -> dict[str, str]:
+    """The pictures of a folder by name, as data addresses; none without one."""
     return {
         path.stem: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-        for path in sorted(folder.glob("*.png"))
+        for path in sorted(folder.glob("*.png") if folder else ())
     }
+
+
+def _figures(summary: RunSummary, registry: RegistryConfig, step: str) -> dict[str, str]:
+    """Figures of a step."""
+    return embedded(summary.artifact(registry, step, "figures"))

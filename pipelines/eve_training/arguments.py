@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eve_core.config import RunConfig, RunSettings
+from eve_core.config import EvaluationConfig, RunConfig, RunSettings
 from eve_core.config.section import Section
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -24,7 +24,9 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
     """
     tokenizer = _with_absolute(config.tokenizer, "path")
     finetuning = {name: _with_absolute(task.finetuning, "answers") for name, task in config.tasks.items()}
-    files = [tokenizer.path, *(section.answers for section in finetuning.values())]
+    evaluation = {name: _with_absolute_tables(task.evaluation) for name, task in config.tasks.items()}
+    tables = [part.table for section in evaluation.values() for part in section.slices]
+    files = [tokenizer.path, *(section.answers for section in finetuning.values()), *tables]
     settings = RunSettings(
         seed=config.seed,
         workspace=config.workspace.absolute(),
@@ -44,8 +46,8 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
                 "target": name,
                 "data": task.data.model_dump_json(),
                 "finetuning": finetuning[name].model_dump_json(),
-                "evaluation": task.evaluation.model_dump_json(),
-                "gate": task.gate.model_dump_json(),
+                "evaluation": evaluation[name].model_dump_json(),
+                "gate": config.gate_of(name).model_dump_json(),
             }
             for name, task in config.tasks.items()
         ],
@@ -57,6 +59,10 @@ def _with_absolute(section: AnySection, field: str) -> AnySection:
     """The section with a path, if it has one, for a process with another working folder."""
     path = getattr(section, field)
     return section if path is None else section.model_copy(update={field: path.absolute()})
+
+
+def _with_absolute_tables(section: EvaluationConfig) -> EvaluationConfig:
+    return section.model_copy(update={"slices": [_with_absolute(part, "table") for part in section.slices]})
 
 
 def _plain(section: Section, only: set[str] | None = None) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def code_digest(files: Sequence[Path] = ()) -> str:
     digest = hashlib.sha256()
     for package in ("eve_core", "components"):
         for path in sorted((_ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".yaml", ".html"):
+            if path.suffix in (".py", ".yaml", ".html", ".css"):
                 digest.update(json.dumps([str(path.relative_to(_ROOT)), path.read_text(encoding="utf-8")]).encode())
     for file in (found for path in files for found in ([path] if path.is_file() else sorted(path.rglob("*")))):
         if file.is_file():

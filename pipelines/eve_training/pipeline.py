@@ -31,6 +31,7 @@ def eve_task(
     finetuning: str,
     evaluation: str,
     gate_settings: str,
+    pretraining: dict,
     git_revision: str,
     run: dict,
     prepared: dsl.Input[dsl.Dataset],
@@ -53,6 +54,7 @@ def eve_task(
         task=task,
         task_data=task_data,
         evaluation=evaluation,
+        pretraining=pretraining,
         baseline=baseline.output,
         prepared=prepared,
         validated=validated,
@@ -60,10 +62,25 @@ def eve_task(
         run=run,
     )
     verdict = never_cached(
-        gate(task=task, settings=gate_settings, git_revision=git_revision, scores=scored.outputs["scores"], run=run)
+        gate(
+            task=task,
+            settings=gate_settings,
+            evaluation=evaluation,
+            git_revision=git_revision,
+            scores=scored.outputs["scores"],
+            run=run,
+        )
     )
     with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712 (kfp compares, not Python)
-        version = never_cached(register(task=task, checkpoint=candidate, blessing=verdict.outputs["blessing"], run=run))
+        version = never_cached(
+            register(
+                task=task,
+                checkpoint=candidate,
+                blessing=verdict.outputs["blessing"],
+                scores=scored.outputs["scores"],
+                run=run,
+            )
+        )
         never_cached(promote(task=task, version=version.output, run=run))
 
 
@@ -100,6 +117,7 @@ def eve_training(
                 finetuning=item.finetuning,
                 evaluation=item.evaluation,
                 gate_settings=item.gate,
+                pretraining=pretraining,
                 git_revision=git_revision,
                 run=run,
                 prepared=prepared,

@@ -202,3 +202,18 @@ def test_training(tmp_path):
     checkpoint, written = result["rows"][1:]
     assert result["stall"] == pytest.approx(checkpoint["median_seconds"] / written["median_seconds"])
     assert result["checkpoint_gb"] > 0
+
+
+@pytest.mark.slow
+def test_evaluation(tmp_path):
+    result = run_quick("evaluation", tmp_path)
+    assert [row["what"] for row in result["rows"]][-1] == "promotion"
+    assert all(row["best_seconds"] > 0 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_pretraining_gain(tmp_path):
+    rows = run_quick("pretraining_gain", tmp_path)["rows"]
+    assert {(row["task"], row["way"]) for row in rows} == {
+        (task, way) for task in ("vqa", "nlvr2", "retrieval") for way in ("from scratch", "pre-trained")
+    }

@@ -37,7 +37,7 @@ def test_steps_that_look_at_moving_things_or_act_are_never_cached(compiled: dict
 
 def test_registration_waits_for_the_gate_and_its_condition_is_on_an_unnamed_bool(compiled: dict[str, Any]) -> None:
     (condition,) = [task for name, task in _tasks(compiled).items() if name.startswith("condition")]
-    assert condition["dependentTasks"] == ["finetune", "gate"]
+    assert condition["dependentTasks"] == ["evaluate", "finetune", "gate"]
     assert condition["triggerPolicy"]["condition"].endswith("== true")
     assert "gate-Output" in condition["triggerPolicy"]["condition"]
 

@@ -2,12 +2,12 @@
 
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components.images import TRAIN_IMAGE
 
 
-@dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def promote(task: str, version: str, run: dict) -> bool:
-    """Move the champion alias; a version that is champion already stays it. Never cached.
+    """Check that the version serves and move the champion alias; a champion stays it. Never cached.
 
     Args:
         task: vqa, nlvr2 or retrieval.

@@ -10,6 +10,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     task: str,
     task_data: str,
     evaluation: str,
+    pretraining: dict,
     baseline: dict,
     prepared: dsl.Input[dsl.Dataset],
     validated: dsl.Input[dsl.Artifact],
@@ -24,19 +25,20 @@ def evaluate(  # type: ignore[no-untyped-def]
         task: vqa, nlvr2 or retrieval.
         task_data: TaskDataConfig as JSON.
         evaluation: EvaluationConfig as JSON.
+        pretraining: PretrainingConfig, whose data must not show the test.
         baseline: the champion's version and model_digest; empty when there is none.
         prepared: the data set, with its revision in the metadata.
         validated: report of its validation, with the rows that were set apart.
         candidate: the fine-tuned model.
         run: RunSettings.
-        scores: folder with scores.json, items.parquet and figures.
+        scores: folder with scores.json, items.parquet, requests.parquet and figures.
         metrics: the candidate's metrics.
     """
     import json
     from pathlib import Path
 
     from components.step import share_cores, step
-    from eve_core.config import EvaluationConfig, TaskDataConfig
+    from eve_core.config import EvaluationConfig, PretrainingConfig, TaskDataConfig
     from eve_core.data.prepared import PreparedData
     from eve_core.errors import UserError
     from eve_core.evaluation.figures import task_figures
@@ -60,6 +62,7 @@ def evaluate(  # type: ignore[no-untyped-def]
             Path(candidate.path),
             Path(scores.path),
             data_revision=prepared.metadata["revision"],
+            pretrained_on=PretrainingConfig.model_validate(pretraining).data,
             champion=download_checkpoint(registry, champion) if champion else None,
             champion_version=champion.version if champion else None,
         )

@@ -9,20 +9,24 @@ from components.images import DATA_IMAGE
 def gate(
     task: str,
     settings: str,
+    evaluation: str,
     git_revision: str,
     scores: dsl.Input[dsl.Artifact],
     run: dict,
     blessing: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
 ) -> bool:
     """Bless or refuse, with every reason. Never cached.
 
     Args:
         task: vqa, nlvr2 or retrieval.
         settings: GateConfig as JSON.
+        evaluation: EvaluationConfig as JSON, for its slices.
         git_revision: commit of the code.
         scores: what evaluate wrote.
         run: RunSettings.
         blessing: the verdict as a JSON file.
+        page: the same for people.
 
     Returns:
         Whether the candidate is blessed.
@@ -31,15 +35,17 @@ def gate(
     from pathlib import Path
 
     from components.step import step
-    from eve_core.config import GateConfig
+    from eve_core.config import EvaluationConfig, GateConfig
     from eve_core.evaluation.blessing import write_blessing
     from eve_core.evaluation.gate import decide, read_scores
+    from eve_core.report.model_page import write_model_page
 
     with step(f"gate-{task}", run, inputs=[scores.path], params=json.loads(settings)) as current:
-        verdict = decide(
-            read_scores(Path(scores.path)), GateConfig.model_validate_json(settings), code_revision=git_revision
-        )
+        slices = EvaluationConfig.model_validate_json(evaluation).slices
+        gate_config = GateConfig.model_validate_json(settings)
+        verdict = decide(read_scores(Path(scores.path)), gate_config, slices, code_revision=git_revision)
         write_blessing(verdict, Path(blessing.path))
+        write_model_page(verdict, Path(page.path), Path(scores.path) / "figures")
         current.run.set_tags(
             {
                 "eve.task": task,
@@ -50,4 +56,5 @@ def gate(
             }
         )
         current.run.log_artifact(blessing.path)
+        current.run.log_artifact(page.path)
     return verdict.blessed

@@ -41,6 +41,9 @@ class EvaluationConfig(Section):
     """Examples at a time."""
     rerank: int = Field(default=16, gt=0)
     """Retrieval: how many of a query's nearest are re-ranked by image-text matching."""
+    gallery: int | None = Field(default=None, gt=0)
+    """Retrieval: pictures that are searched at once, such as 1000 for COCO's 1k test; the test is divided into as many
+    galleries as that gives, and their recalls are averaged. All pictures when not given."""
     slices: list[SliceConfig] = []
     """What is scored on its own as well."""
     requests: int = Field(default=50, ge=2)

@@ -21,8 +21,12 @@ def check_pictures(pixel_values: torch.Tensor, config: EveConfig) -> list[Doubt]
     shape, size = tuple(pixel_values.shape), config.patch_size
     wanted = f"(batch, {config.num_channels}, height, width) with sides that are multiples of the patch size {size}"
     fits = len(shape) == 4 and shape[1] == config.num_channels
-    if not fits or any(side < size or side % size for side in shape[2:]):
+    if not fits or shape[0] == 0 or any(side < size or side % size for side in shape[2:]):
         raise ValueError(f"pixel_values has shape {shape}; this model takes {wanted}")
+    if not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values of shape {shape} are {pixel_values.dtype}; this model takes normalized floating-point pixels"
+        )
     return [(~torch.isfinite(pixel_values).all(), f"pixel_values of shape {shape} holds NaN or infinite values")]
 
 
@@ -33,8 +37,10 @@ def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, co
         ValueError: naming the argument, its shape and what is allowed.
     """
     shape = tuple(input_ids.shape)
-    if len(shape) != 2 or shape[1] == 0:
+    if len(shape) != 2 or 0 in shape:
         raise ValueError(f"input_ids has shape {shape}; this model takes (batch, length)")
+    if input_ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"input_ids of shape {shape} are {input_ids.dtype}; this model takes int64 or int32")
     if shape[1] > config.max_text_length:
         raise ValueError(f"input_ids has shape {shape}; this model takes texts of at most {config.max_text_length}")
     beyond = (input_ids < 0) | (input_ids >= config.vocab_size)

@@ -33,6 +33,8 @@ MODEL_DIGEST_TAG = "eve.model_digest"
 BLESSING_DIGEST_TAG = "eve.blessing_digest"
 BASELINE_TAG = "eve.baseline"
 METRICS_TAG = "eve.metrics"
+PARENT_TAG = "eve.parent_checkpoint"
+"""Digest of the pre-trained model that it was fine-tuned from."""
 # Where MLflow puts what `_staged` names.
 STORED_CHECKPOINT, STORED_BLESSING = "artifacts/checkpoint", "artifacts/blessing.json"
 
@@ -74,6 +76,7 @@ def register(
     verdict = _matching_blessing(task, checkpoint, blessing)
     if file_sha256(existing_file(requests, "the requests")) != verdict.requests_digest:
         raise UserError(f"the requests {requests} are not those of the blessing {blessing}; give the same evaluation's")
+    parent = str(json.loads((checkpoint / "config.json").read_text()).get("pretrained_digest", ""))
     tracking = open_experiment(config)
     name = registered_name(config, task)
     with exclusive(config):
@@ -90,7 +93,7 @@ def register(
             model_id = _log_model(run, task, checkpoint, blessing, requests)
             with exclusive(config):
                 version = _version_of(tracking, name, verdict)
-                version = version or _create_version(run, name, model_id, verdict, run_key)
+                version = version or _create_version(run, name, model_id, verdict, run_key, parent)
     if aliases(tracking, name).get(CHAMPION) != version:
         tracking.client.set_registered_model_alias(name, CANDIDATE, version)
     return version
@@ -181,7 +184,7 @@ def _save_pyfunc(folder: Path, model_id: str, task: str, checkpoint: Path, bless
     )
 
 
-def _create_version(run: StepRun, name: str, model_id: str, blessing: Blessing, run_key: str) -> str:
+def _create_version(run: StepRun, name: str, model_id: str, blessing: Blessing, run_key: str, parent: str) -> str:
     from mlflow.exceptions import MlflowException
 
     client = run.tracking.client
@@ -200,6 +203,7 @@ def _create_version(run: StepRun, name: str, model_id: str, blessing: Blessing, 
         DATA_DIGEST_TAG: blessing.data_digest,
         GIT_REVISION_TAG: blessing.code_revision,
         PIPELINE_TAG: run_key,
+        PARENT_TAG: parent,
     }
     created = client.create_model_version(
         name,

@@ -54,28 +54,46 @@ class RetrievalTask(Task):
         gallery = list(dict.fromkeys(row["image_id"] for row in captions))
         row_of = {image_id: row for row, image_id in enumerate(gallery)}
         owner = np.array([row_of[row["image_id"]] for row in captions])
-        rerank_texts, rerank_images = min(config.rerank, len(captions)), min(config.rerank, len(gallery))
-        total = len(gallery) + len(captions) + len(gallery) * rerank_texts + len(captions) * rerank_images
+        size = min(config.gallery or len(gallery), len(gallery))
+        # Every picture and caption once; pictures that fill no gallery any more go to the last one.
+        of_gallery = np.minimum(np.arange(len(gallery)) // size, max(1, len(gallery) // size) - 1)
+        galleries = [
+            (np.flatnonzero(of_gallery == number), np.flatnonzero(of_gallery[owner] == number))
+            for number in range(of_gallery[-1] + 1)
+        ]
+        total = len(gallery) + len(captions)
+        for images_here, texts_here in galleries:
+            total += len(images_here) * min(config.rerank, len(texts_here))
+            total += len(texts_here) * min(config.rerank, len(images_here))
+        text_rank, image_rank = np.empty(len(gallery)), np.empty(len(captions))
+        nearest_texts: list[list[int]] = [[] for _ in gallery]
+        nearest_images: list[list[int]] = [[] for _ in captions]
         with Progress(description, total, "pair") as progress:
             pictures = _LazyPictures(images, preprocessor)
             texts = [row["caption"] for row in captions]
             image_embeds, text_embeds = _embed(
                 model, preprocessor, pictures, gallery, texts, config.batch_size, progress
             )
-            numbers = np.arange(len(gallery))
-            text_rank = rank_best(image_embeds, text_embeds, numbers, owner)
-            image_rank = rank_best(text_embeds, image_embeds, owner, numbers)
-            match = _Matcher(model, preprocessor, pictures, gallery, texts, config.batch_size, progress)
-            nearest_texts, text_sound = match.rerank(find_nearest(image_embeds, text_embeds, rerank_texts), False)
-            nearest_images, image_sound = match.rerank(find_nearest(text_embeds, image_embeds, rerank_images), True)
-            text_rank = np.where(text_sound, rank_reordered(text_rank, nearest_texts, numbers, owner), np.nan)
-            image_rank = np.where(image_sound, rank_reordered(image_rank, nearest_images, owner, numbers), np.nan)
+            match = _Matcher(model, preprocessor, pictures, gallery, texts, config, progress)
+            known = {"image": (image_embeds, np.arange(len(gallery))), "text": (text_embeds, owner)}
+            found = {"image": (text_rank, nearest_texts), "text": (image_rank, nearest_images)}
+            for images_here, texts_here in galleries:
+                for asks, queries, answers in (("image", images_here, texts_here), ("text", texts_here, images_here)):
+                    embeds, owners = (values[queries] for values in known[asks])
+                    among, others = (values[answers] for values in known["text" if asks == "image" else "image"])
+                    near = find_nearest(embeds, among, min(config.rerank, len(answers)))
+                    near, sound = match.rerank(queries, answers, near, texts_ask=asks == "text")
+                    ranks = rank_reordered(rank_best(embeds, among, owners, others), near, owners, others)
+                    rank, nearest = found[asks]
+                    rank[queries] = np.where(sound, ranks, np.nan)
+                    for query, places in zip(queries, answers[near].tolist(), strict=True):
+                        nearest[query] = places
 
-        metrics = {**recalls(text_rank, image_rank), "gallery": float(len(gallery))}
+        metrics = {**recalls(text_rank, image_rank), "gallery": float(size)}
         # One right answer in as many as there are pictures: chance for a caption, and for a picture whose captions are
         # as many as every other's.
-        metrics["text_recall_at_1_over_chance"] = metrics["text_recall_at_1"] * len(gallery)
-        metrics["image_recall_at_1_over_chance"] = metrics["image_recall_at_1"] * len(gallery)
+        metrics["text_recall_at_1_over_chance"] = metrics["text_recall_at_1"] * size
+        metrics["image_recall_at_1_over_chance"] = metrics["image_recall_at_1"] * size
         items = pa.table(
             {
                 "item_id": [f"text:{image_id}" for image_id in gallery]
@@ -175,7 +193,7 @@ class _Matcher:
         pictures: _LazyPictures,
         gallery: list[str],
         texts: list[str],
-        batch_size: int,
+        config: EvaluationConfig,
         progress: Progress,
     ) -> None:
         self.model = model
@@ -183,20 +201,24 @@ class _Matcher:
         self.pictures = pictures
         self.gallery = gallery
         self.texts = texts
-        self.batch_size = batch_size
+        self.batch_size = config.batch_size
         self.progress = progress
 
-    def rerank(self, nearest: np.ndarray, texts_ask: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(queries, K) places of the nearest answers -> the same by matching, the best first, and (queries,) whether
-        all of a query's scores are numbers.
+    def rerank(
+        self, queries: np.ndarray, answers: np.ndarray, nearest: np.ndarray, texts_ask: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, K) places of the nearest answers -> the same by matching, the best first, and (Q,) whether all of a
+        query's scores are numbers.
 
         Args:
-            nearest: captions for every picture, or pictures for every caption.
-            texts_ask: the latter.
+            queries: (Q,) numbers of the captions or pictures that ask.
+            answers: (A,) numbers of what they ask for.
+            nearest: (Q, K) places in `answers`.
+            texts_ask: whether captions ask for pictures.
         """
         import torch
 
-        pairs = [(query, answer) for query, row in enumerate(nearest) for answer in row]
+        pairs = [(query, answer) for query, row in zip(queries, answers[nearest], strict=True) for answer in row]
         pairs = [(answer, query) for query, answer in pairs] if texts_ask else pairs
         scores = []
         with torch.inference_mode():

@@ -9,6 +9,7 @@ from eve_core.data.preprocessing import Preprocessor
 from eve_core.data.selection import training_rows
 from eve_core.data.tokenizer import check_fits
 from eve_core.errors import UserError
+from eve_core.model_digest import model_digest
 from eve_core.tasks import get_task
 from eve_core.training.batching import Batching
 from eve_core.training.monitor import LogMetrics, is_first_process
@@ -61,6 +62,7 @@ def finetune(
     eve_config = EveConfig.from_pretrained(pretrained)
     check_fits(preprocessor.tokenizer, eve_config.vocab_size, pretrained)
     eve_config.task = task_name
+    eve_config.pretrained_digest = model_digest(pretrained)
     eve_config.visual_reasoning_head = config.head
     # No patch is masked any more, and a mask token without gradient would stall data parallelism.
     eve_config.mask_tokens_in_encoder = False

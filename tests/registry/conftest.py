@@ -46,7 +46,7 @@ def make(tmp_path):
     def make(weights: str, champion: str | None = None, accuracy: float = 0.7, **changes) -> tuple[Path, Path]:
         checkpoint = tmp_path / f"checkpoint-{weights}"
         checkpoint.mkdir(exist_ok=True)
-        (checkpoint / "config.json").write_text(json.dumps({"task": "vqa"}))
+        (checkpoint / "config.json").write_text(json.dumps({"task": "vqa", "pretrained_digest": "pretrained"}))
         (checkpoint / "model.safetensors").write_text(weights)
         (checkpoint / "optimizer.pt").write_text("not part of the model")
         requests = tmp_path / "requests.parquet"

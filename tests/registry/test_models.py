@@ -42,6 +42,7 @@ def test_a_version_carries_its_lineage_and_is_the_candidate(config, make):
         "eve.data_digest": "data",
         "eve.git_revision": "code",
         "eve.pipeline_run": "run-1",
+        "eve.parent_checkpoint": "pretrained",
     }
     assert aliases(open_experiment(config), "eve-vqa") == {"candidate": number}
 

@@ -1,6 +1,8 @@
 """Retrieval: recall in both directions against a computation query by query."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
@@ -91,6 +93,21 @@ def test_recall_equals_a_computation_query_by_query(prepared, preprocessor, mode
     assert np.average(scored.items["score"], weights=scored.items["weight"]) == pytest.approx(
         scored.metrics["mean_recall"]
     )
+
+
+def test_a_test_may_be_divided_into_galleries(prepared, preprocessor, model, rows):
+    """As COCO's 1k test: five thousand pictures, a thousand at a time."""
+    config = EvaluationConfig(batch_size=7, rerank=4, gallery=3)
+    scored = RetrievalTask().score(model, preprocessor, rows, prepared.images, config, "scoring")
+    gallery = list(dict.fromkeys(rows["image_id"].to_pylist()))
+    text_ranks, image_ranks = [], []
+    for start, end in ((0, 3), (3, len(gallery))):  # what does not fill a gallery goes to the last one
+        here = rows.filter(pc.is_in(rows["image_id"], pa.array(gallery[start:end])))
+        of_images, of_texts = one_by_one(model, preprocessor, prepared.images, here, 4)
+        text_ranks += of_images
+        image_ranks += of_texts
+    assert scored.items["rank"].to_pylist() == text_ranks + image_ranks
+    assert scored.metrics["gallery"] == 3
 
 
 def test_a_model_that_finds_everything_equal_gains_nothing_by_ties(prepared, preprocessor, model, rows):

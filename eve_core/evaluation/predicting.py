@@ -41,7 +41,9 @@ def predict_split(task: str, model: Path, prepared: Path, split: str, out: Path,
         raise UserError(f"{model} is a model for {predictor.task.name}, not for {task}")
     data = PreparedData.open(prepared)
     rows = split_rows(data, Split(set=_SET[task], splits=[split]))
-    missing = [row for row in data.table("quarantine", set=_SET[task]).to_pylist() if row["split"] == split]
+    apart = any((shard.table, shard.set) == ("quarantine", _SET[task]) for shard in data.manifest.shards)
+    quarantine = data.table("quarantine", set=_SET[task]).to_pylist() if apart else []
+    missing = [row for row in quarantine if row["split"] == split]
     if missing:
         raise UserError(
             f"{len(missing)} rows of {_SET[task]} {split} are in quarantine ({missing[0]['row_id']}: "

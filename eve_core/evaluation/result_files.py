@@ -41,8 +41,10 @@ def score_file(task: str, predictions: Path, annotations: Path, *, split: str | 
     Raises:
         UserError: a file is missing or broken, or predictions are missing, doubled or of unknown ids.
     """
-    score = {"vqa": _score_vqa, "nlvr2": _score_nlvr2, "retrieval": _score_retrieval}[task]
-    return score(predictions, annotations, split)
+    scorers = {"vqa": _score_vqa, "nlvr2": _score_nlvr2, "retrieval": _score_retrieval}
+    if task not in scorers:
+        raise UserError(f"there is no task {task}; choose one of {', '.join(scorers)}")
+    return scorers[task](predictions, annotations, split)
 
 
 def write_vqa_results(answers: Mapping[int, str], questions: Iterable[int], path: Path) -> None:

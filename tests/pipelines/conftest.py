@@ -30,6 +30,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for name, task in tree["tasks"].items():
         task["finetuning"]["optimization"] |= {"steps": 40 if name == "vqa" else 3, "batch_size": 16}
         task["gate"]["min_items"] = 10
+        task.setdefault("evaluation", {}).update({"requests": 4, "slices": []})
     tree["tasks"]["vqa"]["finetuning"]["min_answer_count"] = 2
     tree["tasks"]["vqa"]["gate"]["floors"] = [{"metric": "accuracy", "at_least": 0.02}]
     tree["tasks"]["nlvr2"]["gate"]["floors"] = [{"metric": "accuracy", "at_least": 0.0}]

@@ -170,15 +170,15 @@ def test_two_processes_at_once_leave_one_champion_and_a_whole_log(config, regist
 
 
 def test_killed_at_any_moment_and_run_again(config, registered, start):
-    """Of promotions and rollbacks, twelve in a row, each killed a little later than the one before."""
+    """Of promotions and rollbacks, eight in a row, each killed a little later than the one before."""
     versions = [registered(weights, None if weights == "a" else "1") for weights in ("a", "b")]
     first(config, versions[0])
-    for number in range(12):
+    for number in range(8):
         what = versions[1] if number == 0 else "rollback"
         before = history(config, "vqa")
         process = start(what)
         process.stdout.readline()
-        time.sleep(number * 0.06)
+        time.sleep(number * 0.09)
         process.kill()
         process.wait()
         entries = history(config, "vqa")

@@ -33,7 +33,7 @@ def run_quick(name: str, out: Path, *arguments: str) -> dict[str, Any]:
     assert {"device", "cores", "torch", "date"} <= set(result["machine"])
     assert all(line.keys() >= {"what", "measured", "target", "met"} for line in result["lines"])
     for row in result["rows"]:
-        assert 0 < row["best_seconds"] <= row["median_seconds"]
+        assert "value" in row or 0 < row["best_seconds"] <= row["median_seconds"]
     return result
 
 
@@ -214,6 +214,4 @@ def test_evaluation(tmp_path):
 @pytest.mark.slow
 def test_pretraining_gain(tmp_path):
     rows = run_quick("pretraining_gain", tmp_path)["rows"]
-    assert {(row["task"], row["way"]) for row in rows} == {
-        (task, way) for task in ("vqa", "nlvr2", "retrieval") for way in ("from scratch", "pre-trained")
-    }
+    assert [(row["task"], row["way"]) for row in rows] == [("nlvr2", "from scratch"), ("nlvr2", "pre-trained")]

@@ -52,6 +52,12 @@ def world_config(sizes: SyntheticWorldConfig = SIZES) -> DataConfig:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that in the end no process is left alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with samples of the public sets; the test is skipped where there is none."""

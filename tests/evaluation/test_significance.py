@@ -6,6 +6,8 @@ from scipy import stats
 
 from eve_core.evaluation.significance import analyse, holm, mcnemar
 
+pytestmark = pytest.mark.slow
+
 
 def everything(candidate, champion, clusters, **settings):
     settings = {"level": 0.95, "rounds": 2000, "seed": 0, **settings}

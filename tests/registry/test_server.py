@@ -20,6 +20,8 @@ from eve_core.registry.models import aliases, register
 from eve_core.registry.promotion import champion, history, promote, rollback, verify
 from eve_core.registry.tracking import open_experiment
 
+pytestmark = pytest.mark.slow
+
 _STEP = """
 import sys
 from eve_core.config.run import RegistryConfig

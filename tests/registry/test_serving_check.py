@@ -20,6 +20,8 @@ from eve_core.registry.tracking import open_experiment
 from tests.training.conftest import run_pretraining
 from tests.training.test_finetuning import run, task_data
 
+pytestmark = pytest.mark.slow
+
 EVALUATION = EvaluationConfig(requests=4, slices=[SliceConfig(by="words", min_items=1)])
 GATE = GateConfig(
     floors=[MetricFloor(metric="accuracy", at_least=0.0)],

@@ -13,6 +13,8 @@ from eve_core.errors import UserError
 from eve_core.training import TrainingJob, launch
 from tests.training.conftest import MODEL, TOKENIZER, optimization
 
+pytestmark = pytest.mark.slow
+
 ALIGNED = {"tasks": ["mlm", "mim", "itc", "itm"]}
 STEADY = {"drop_path_rate": 0.0, "text_dropout": 0.0}
 """Which paths are dropped depends on how the batch is spread, so nothing is dropped where losses are compared."""

@@ -22,6 +22,8 @@ from tests.training.test_distributed import job_of
 from tests.training.test_finetuning import task_data
 from tests.training.test_pretraining import assert_same_weights
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 CHECKPOINT_STEPS = 3
 

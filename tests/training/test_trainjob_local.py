@@ -15,6 +15,8 @@ from tests.training.test_distributed import job_of
 from tests.training.test_pretraining import assert_same_weights
 
 pytest.importorskip("kubeflow.trainer")
+pytestmark = pytest.mark.slow
+
 _REPOSITORY = Path(__file__).parents[2]
 
 

@@ -147,7 +147,7 @@ def _leaking_rows(
 ) -> int:
     """How many rows that the candidate saw show a picture that it is scored on."""
     seen = [split_rows(data, split) for split in pretrained_on] + [training_rows(data, task_data)]
-    trained = [SplitRows("trained on", str(number), table.slice(0)) for number, table in enumerate(seen)]
+    trained = [SplitRows("trained on", str(number), table) for number, table in enumerate(seen)]
     scored = SplitRows("scored", "here", rows)
     return find_leaks(data.image_info(), [*trained, scored], [("scored", "here")], _CERTAIN_WAYS).rows.num_rows
 

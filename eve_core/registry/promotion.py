@@ -223,11 +223,11 @@ def verify(config: RegistryConfig, task: str) -> list[str]:
         if now.get(alias) != wanted.get(alias):
             there, logged = now.get(alias) or "no version", wanted.get(alias) or "none"
             said.append(f"the alias {alias} of {name} is at {there}, but by the promotion log it is {logged}")
+    numbers = {entry.to_version for entry in entries}
+    blessings = {number: stored_blessing(tracking, _version(tracking, task, name, number)) for number in numbers}
     for entry in entries:
-        version = _version(tracking, task, name, entry.to_version)
-        blessing = stored_blessing(tracking, version)
-        if blessing.digest != entry.blessing_digest:
-            said.append(f"{name} version {version.version} has another blessing than on {entry.at}")
+        if blessings[entry.to_version].digest != entry.blessing_digest:
+            said.append(f"{name} version {entry.to_version} has another blessing than on {entry.at}")
     return said
 
 

@@ -120,8 +120,7 @@ def _plan(
         batching.refuse_accumulation(f"{name}: ITC and ITM")
     # A forward pass more, each.
     flops *= 1 + (optimization.activation_checkpointing + (accumulated and optimization.exact_load_balance)) / 3
-    states = _sharded_states if optimization.fsdp else _states
-    memory = states(parameters, of_blocks, optimization, processes)
+    memory = _states(parameters, of_blocks, optimization, processes)
     memory += _activations(network, tokens, batching.micro_batch, optimization)
     hours = None
     if run.pool is not None:
@@ -179,19 +178,16 @@ def _finetuning_tokens(network: "EveConfig", task: str) -> float:
 
 
 def _states(parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int) -> float:
-    """Weights, gradients and two moments in float32; DDP's buckets; autocast's copies of the weights."""
+    """Weights, gradients and two moments in float32; DDP's buckets; autocast's copies of the weights.
+
+    With FSDP2 a share of the former; gathered, weights and gradients of two blocks and of all outside of blocks.
+    """
+    copies = 2.0 if optimization.precision == "bf16" else 0.0
+    if optimization.fsdp:
+        gathered = parameters - sum(of_blocks) + 2 * max(of_blocks)
+        return (16.0 / processes + copies) * parameters + 8.0 * gathered
     buckets = 4.0 if processes > 1 else 0.0
-    return (16.0 + buckets + _copies(optimization)) * parameters
-
-
-def _sharded_states(parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int) -> float:
-    """A process's share of them; gathered, weights and gradients of two blocks and of all that is outside of blocks."""
-    gathered = parameters - sum(of_blocks) + 2 * max(of_blocks)
-    return (16.0 / processes + _copies(optimization)) * parameters + 8.0 * gathered
-
-
-def _copies(optimization: OptimizationConfig) -> float:
-    return 2.0 if optimization.precision == "bf16" else 0.0
+    return (16.0 + buckets + copies) * parameters
 
 
 def _activations(network: "EveConfig", tokens: float, micro_batch: int, optimization: OptimizationConfig) -> float:

@@ -399,13 +399,13 @@ class _EveTrainer(Trainer):
         self._together()
         self._save_rng_state(str(folder))  # each process its own
         self._together()
-        assert self.optimizer is not None
-        if self._fsdp:
-            files = {"model.safetensors": gather_model(self.model), "optimizer.pt": gather_optimizer(*self._sharded())}
-        else:
-            weights = self.accelerator.unwrap_model(self.model).state_dict()
-            files = {"model.safetensors": weights, "optimizer.pt": self.optimizer.state_dict()}
+        if self._fsdp:  # in all processes
+            weights, moments = gather_model(self.model), gather_optimizer(*self._sharded())
         if self.args.should_save:
+            if not self._fsdp:
+                assert self.optimizer is not None
+                weights, moments = self.accelerator.unwrap_model(self.model).state_dict(), self.optimizer.state_dict()
+            files = {"model.safetensors": weights, "optimizer.pt": moments}
             # Who has got SIGTERM has no time for digests.
             self._writer.finish(step, files, digests=not self._preemption.signalled)
 

@@ -1,6 +1,5 @@
 """The registry on an MLflow server over PostgreSQL: real processes, really killed, really at once, really away."""
 
-import json
 import os
 import random
 import shutil
@@ -215,5 +214,4 @@ def test_a_rollback_over_http(config, registered):
     promote(config, task="vqa", version=registered("b", "1"), reason="better", serving_check=lambda *_: None)
     rollback(config, task="vqa", reason="it fails", serving_check=lambda *_: None)
     assert aliases_of(config) == {"champion": "1", "previous_champion": "2"}
-    said = [json.loads(json.dumps(vars(entry)))["kind"] for entry in history(config, "vqa")]
-    assert said == ["promotion", "promotion", "rollback"]
+    assert [entry.kind for entry in history(config, "vqa")] == ["promotion", "promotion", "rollback"]

@@ -93,9 +93,9 @@ def check_serving(
 ) -> None:
     """Load a registered version in a process of its own and compare its answers with those of its evaluation."""
     from eve_core.config.run import load_config
-    from eve_core.registry.promotion import registered_version, stored_blessing
     from eve_core.registry.serving_check import check_serving as check
     from eve_core.registry.tracking import open_experiment
+    from eve_core.registry.versions import registered_version, stored_blessing
 
     registry = load_config(config).registry
     candidate = registered_version(registry, task, version)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,11 +62,9 @@ class Manifest:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`, whole or not at all."""
+        """Write `manifest.json` into `folder`, which is not at its final place yet."""
         text = json.dumps({"format": FORMAT, "digest": self.digest, **self._contents()}, indent=1, sort_keys=False)
-        temporary = folder / f"{MANIFEST_NAME}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, folder / MANIFEST_NAME)
+        (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

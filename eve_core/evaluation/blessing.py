@@ -6,7 +6,6 @@ is no signature: whoever can write files can also write a new digest.
 
 import hashlib
 import json
-import os
 import types
 import typing
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from eve_core.errors import UserError, existing_file, explain_os_error
+from eve_core.errors import UserError, existing_file
+from eve_core.whole_file import write_whole
 
 FORMAT = 2
 
@@ -124,14 +124,7 @@ def write_blessing(blessing: Blessing, path: Path | str) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(blessing.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise explain_os_error(error, f"writing the blessing {path}") from error
+    write_whole(json.dumps(blessing.to_json(), indent=2, allow_nan=False) + "\n", Path(path), "the blessing")
 
 
 def read_blessing(path: Path | str) -> Blessing:

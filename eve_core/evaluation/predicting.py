@@ -1,7 +1,6 @@
 """Answering a split whose answers are not public, for the evaluation servers."""
 
 from pathlib import Path
-from typing import Any
 
 from eve_core.config import Split
 from eve_core.data.prepared import PreparedData
@@ -9,9 +8,7 @@ from eve_core.data.records import KIND_OF_SET, TEXT_COLUMN
 from eve_core.data.selection import split_rows
 from eve_core.errors import UserError
 from eve_core.evaluation.result_files import write_nlvr2_results, write_vqa_results
-from eve_core.progress import Progress
 from eve_core.tasks import load_predictor
-from eve_core.tasks.task import batches
 
 _SET = {"vqa": "vqa_v2", "nlvr2": "nlvr2"}
 
@@ -50,14 +47,11 @@ def predict_split(task: str, model: Path, prepared: Path, split: str, out: Path,
             f"{missing[0]['reason']}), and the server takes complete results alone; mend their files and prepare again"
         )
     key = {"statement": "statement_id", "question": "question_id"}[TEXT_COLUMN[KIND_OF_SET[_SET[task]]]]
-    answers: dict[Any, Any] = {}
-    with Progress(f"answering {split}", rows.num_rows, "row") as progress:
-        for indices in batches(rows.num_rows, batch_size):
-            chunk = rows.slice(indices.start, len(indices)).to_pylist()
-            found = predictor.predict([predictor.task.request(row, data.images) for row in chunk])
-            answers |= {row[key]: answer["answer"] for row, answer in zip(chunk, found, strict=True)}
-            progress.update(len(chunk))
+    found = predictor.task.answer(
+        predictor.model, predictor.preprocessor, rows.to_pylist(), data.images, batch_size, f"answering {split}"
+    )
     expected = rows[key].to_pylist()
+    answers = {name: answer["answer"] for name, answer in zip(expected, found, strict=True)}
     if task == "vqa":
         write_vqa_results(answers, expected, out)
     else:

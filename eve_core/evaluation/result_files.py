@@ -7,7 +7,6 @@ no official form; a JSON object gives the captions ranked for every picture and 
 import csv
 import io
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ import numpy as np
 from eve_core.data.sources.annotation import Rejected
 from eve_core.data.sources.files import opened
 from eve_core.data.sources.json_files import Record, read_json, read_json_lines, read_json_list
-from eve_core.errors import UserError, explain_os_error
+from eve_core.errors import UserError
 from eve_core.tasks.nlvr2_accuracy import nlvr2_metrics
 from eve_core.tasks.recall import recalls
 from eve_core.tasks.vqa_accuracy import vqa_accuracy
+from eve_core.whole_file import write_whole
 
 _NAMED = 3
 
@@ -62,7 +62,8 @@ def write_vqa_results(answers: Mapping[int, str], questions: Iterable[int], path
     if empty:
         raise UserError(f"{len(empty)} answers are empty (question {empty[0]} is the first); the server refuses them")
     _refuse_incomplete([str(number) for number in answers], [str(number) for number in questions], path)
-    _write(json.dumps([{"question_id": number, "answer": answer} for number, answer in answers.items()]), path)
+    results = [{"question_id": number, "answer": answer} for number, answer in answers.items()]
+    write_whole(json.dumps(results), path, "the results")
 
 
 def write_nlvr2_results(answers: Mapping[str, bool], statements: Iterable[str], path: Path) -> None:
@@ -77,7 +78,8 @@ def write_nlvr2_results(answers: Mapping[str, bool], statements: Iterable[str], 
         UserError: judgements are missing or too many, or the file cannot be written.
     """
     _refuse_incomplete(list(answers), list(statements), path)
-    _write("".join(f"{identifier},{answer}\n" for identifier, answer in answers.items()), path)
+    results = "".join(f"{identifier},{answer}\n" for identifier, answer in answers.items())
+    write_whole(results, path, "the results")
 
 
 def _score_vqa(predictions: Path, annotations: Path, split: str | None) -> dict[str, float]:
@@ -210,13 +212,3 @@ def _refuse_incomplete(given: list[str], expected: list[str], path: Path) -> Non
         raise UserError(
             f"{path}: of {len(expected):,} predictions, {'; '.join(said)}; is it the result file of this test set?"
         )
-
-
-def _write(text: str, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise explain_os_error(error, f"writing the results {path}") from error

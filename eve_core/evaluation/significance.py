@@ -121,18 +121,19 @@ def analyse(
         if champion is not None:
             difference = sums[0] - sums[1]
             columns += [difference**2, difference * count, count**2]
-    drawn = _resampled(np.stack(columns, axis=1), rounds, seed)
+    table = np.stack(columns, axis=1)
+    drawn = _resampled(table, rounds, seed)
     each = len(columns) // len(groups)
     ends = ((1 - level) / 2, (1 + level) / 2)
     found = {}
     for place, (name, members) in enumerate(groups.items()):
-        own = drawn[:, place * each : (place + 1) * each]
+        own, rows = (numbers[:, place * each : (place + 1) * each] for numbers in (drawn, table))
         own = own[own[:, 0] > 0]  # a small group may be missing from a draw
         heavy = weight[members]
         means = [_mean(scores[members], heavy, own[:, 1 + i] / own[:, 0], ends) for i, scores in enumerate(models)]
         comparison = None
         if champion is not None:
-            comparison = _compare(candidate[members], champion[members], heavy, cluster[members], own, ends)
+            comparison = _compare(candidate[members], champion[members], heavy, rows[rows[:, 0] > 0], own, ends)
         found[name] = Group(int(members.sum()), means[0], means[1] if champion is not None else None, comparison)
     return found
 
@@ -158,19 +159,16 @@ def _compare(
     candidate: np.ndarray,
     champion: np.ndarray,
     weight: np.ndarray,
-    cluster: np.ndarray,
+    clusters: np.ndarray,
     drawn: np.ndarray,
     ends: tuple[float, float],
 ) -> Comparison:
-    """`drawn`: (R, 6) resampled weight, sum of either's scores, and what the spread of their difference is made of."""
-    everything = np.ones(len(cluster), dtype=bool)
-    count, difference = (_sums(values, cluster, everything) for values in (weight, weight * (candidate - champion)))
-    present = count > 0
-    count, difference = count[present], difference[present]
-    gain, number = float(difference.sum() / count.sum()), len(count)
-    error = _error((difference**2).sum(), (difference * count).sum(), (count**2).sum(), gain, count.sum(), number)
-    means = (drawn[:, 1] - drawn[:, 2]) / drawn[:, 0]
-    errors = _error(drawn[:, 3], drawn[:, 4], drawn[:, 5], means, drawn[:, 0], number)
+    """`clusters`: (K, 6) weight, sum of either's scores, and what the spread of their difference is made of; `drawn`:
+    (R, 6) the same, summed over resampled clusters.
+    """
+    number = len(clusters)
+    (gain,), (error,) = _gains(clusters.sum(0, keepdims=True), number)
+    means, errors = _gains(drawn, number)
     deviations = means - gain
     with np.errstate(divide="ignore", invalid="ignore"):
         # A draw of pictures that are all alike says nothing about the spread.
@@ -182,17 +180,21 @@ def _compare(
         for end in ends[::-1]
     )
     discordant = None
-    alone = np.bincount(cluster).max() == 1 and np.ptp(weight) == 0
+    alone = number == len(candidate) and np.ptp(weight) == 0
     if alone and all(np.isin(scores, (0.0, 1.0)).all() for scores in (candidate, champion)):
         discordant = int((candidate > champion).sum()), int((candidate < champion).sum())
     return Comparison(gain, low if error else gain, high if error else gain, float(error), statistics, discordant)
 
 
-def _error(squares, products, counts, mean, total, number):  # type: ignore[no-untyped-def]
-    """Standard error of a ratio of two sums over `number` clusters, from the sums of squares."""
-    residual = np.maximum(squares - 2 * mean * products + mean**2 * counts, 0.0)
+def _gains(sums: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(S, 6) sums over `number` clusters, see `_compare` -> (S,) gains, each a ratio of two sums, and (S,) their
+    standard errors.
+    """
+    total, ours, theirs, squares, products, counts = sums.T
+    gain = (ours - theirs) / total
+    residual = np.maximum(squares - 2 * gain * products + gain**2 * counts, 0.0)
     error = np.sqrt(number / max(1, number - 1) * residual) / total
-    return np.where(error > _NOTHING, error, 0.0)
+    return gain, np.where(error > _NOTHING, error, 0.0)
 
 
 def _mean(scores: np.ndarray, weight: np.ndarray, resampled: np.ndarray, ends: tuple[float, float]) -> Mean:

@@ -57,6 +57,7 @@ def model_card(blessing: Blessing) -> str:
         "errors and prejudices. Its scores are those of this test, and of nothing else.",
         "## Licences of the sets, as they are published",
         *(f"- {name}: {_LICENCES.get(name, 'not known here')}" for name in sets),
+        "\nNone of them applies where the data set is the synthetic world, which only has their formats.",
     ]
     return "\n".join(lines) + "\n"
 

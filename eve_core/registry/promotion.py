@@ -7,77 +7,28 @@ wins; whoever looks next moves the aliases that a process was killed before it c
 
 import contextlib
 import getpass
-import json
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from eve_core.config.run import RegistryConfig
 from eve_core.errors import UserError
-from eve_core.evaluation.blessing import Blessing, read_blessing
-from eve_core.model_digest import model_digest
+from eve_core.evaluation.blessing import Blessing
 from eve_core.registry.models import (
     BASELINE_TAG,
-    BLESSING_DIGEST_TAG,
     CANDIDATE,
     CHAMPION,
-    METRICS_TAG,
-    MODEL_DIGEST_TAG,
     PREVIOUS_CHAMPION,
-    STORED_BLESSING,
-    STORED_CHECKPOINT,
     aliases,
     registered_name,
 )
 from eve_core.registry.promotion_log import LogEntry, append, read
 from eve_core.registry.serving_check import check_serving
-from eve_core.registry.tracking import (
-    DATA_DIGEST_TAG,
-    DATA_REVISION_TAG,
-    GIT_REVISION_TAG,
-    PIPELINE_TAG,
-    Tracking,
-    exclusive,
-    open_experiment,
-)
+from eve_core.registry.tracking import Tracking, exclusive, open_experiment
+from eve_core.registry.versions import RegisteredVersion, model_version, stored_blessing, version_of
 
 _ATTEMPTS = 5
 _LONGEST_REASON = 1000
-
-
-@dataclass(frozen=True)
-class ChampionVersion:
-    """A registered version, as a champion or a baseline."""
-
-    task: str
-    """Name of the task."""
-    name: str
-    """Name of the registered model."""
-    version: str
-    """Number of the version."""
-    model_digest: str
-    """Digest of its model."""
-    metrics: Mapping[str, float | None]
-    """Its metrics when it was blessed."""
-    blessing_digest: str
-    """Digest of its blessing."""
-    data_revision: str
-    """Git commit that pins its data."""
-    data_digest: str
-    """Digest of its data manifest."""
-    git_revision: str
-    """Git commit of the code that made it."""
-    pipeline_run: str
-    """Key of the pipeline run that made it."""
-
-    @property
-    def uri(self) -> str:
-        """MLflow's address of it."""
-        return f"models:/{self.name}/{self.version}"
 
 
 @dataclass(frozen=True)
@@ -94,16 +45,14 @@ class Promotion:
     """False when that model was champion already."""
 
 
-def champion(config: RegistryConfig, task: str) -> ChampionVersion | None:
+def champion(config: RegistryConfig, task: str) -> RegisteredVersion | None:
     """The task's champion; None when there is none."""
     tracking, name = open_experiment(config), registered_name(config, task)
-    with exclusive(config):
-        _settle(tracking, name)
-    version = aliases(tracking, name).get(CHAMPION)
-    return _version(tracking, task, name, version) if version else None
+    version = _settled_aliases(config, tracking, name).get(CHAMPION)
+    return version_of(tracking, task, name, version) if version else None
 
 
-def baseline_for(config: RegistryConfig, task: str, candidate_digest: str) -> ChampionVersion | None:
+def baseline_for(config: RegistryConfig, task: str, candidate_digest: str) -> RegisteredVersion | None:
     """The version that a candidate has to beat; None when there is none.
 
     It is the champion. When the champion is this very candidate, so that a run is repeated, it is the version that the
@@ -113,8 +62,8 @@ def baseline_for(config: RegistryConfig, task: str, candidate_digest: str) -> Ch
     if best is None or best.model_digest != candidate_digest:
         return best
     tracking = open_experiment(config)
-    baseline = _model_version(tracking, best.name, best.version).tags.get(BASELINE_TAG)
-    return _version(tracking, task, best.name, baseline) if baseline else None
+    baseline = model_version(tracking, best.name, best.version).tags.get(BASELINE_TAG)
+    return version_of(tracking, task, best.name, baseline) if baseline else None
 
 
 def promote(
@@ -123,7 +72,7 @@ def promote(
     task: str,
     version: str,
     reason: str,
-    serving_check: Callable[[RegistryConfig, ChampionVersion, Blessing], object] = check_serving,
+    serving_check: Callable[[RegistryConfig, RegisteredVersion, Blessing], object] = check_serving,
 ) -> Promotion:
     """Make a version champion and the champion previous_champion.
 
@@ -142,7 +91,7 @@ def promote(
             was compared with another version than today's champion, or it does not serve.
     """
     tracking, name = open_experiment(config), registered_name(config, task)
-    candidate = _version(tracking, task, name, version)
+    candidate = version_of(tracking, task, name, version)
     blessing = stored_blessing(tracking, candidate)
 
     def refuse(old: str | None, entries: list[LogEntry]) -> None:
@@ -165,7 +114,7 @@ def rollback(
     reason: str,
     to: str | None = None,
     force: bool = False,
-    serving_check: Callable[[RegistryConfig, ChampionVersion, Blessing], object] = check_serving,
+    serving_check: Callable[[RegistryConfig, RegisteredVersion, Blessing], object] = check_serving,
 ) -> Promotion:
     """Make a version champion that was champion before.
 
@@ -182,12 +131,10 @@ def rollback(
             the one that it was registered with, or it does not serve.
     """
     tracking, name = open_experiment(config), registered_name(config, task)
-    with exclusive(config):
-        _settle(tracking, name)
-    version = to or aliases(tracking, name).get(PREVIOUS_CHAMPION)
+    version = to or _settled_aliases(config, tracking, name).get(PREVIOUS_CHAMPION)
     if version is None:
         raise UserError(f"{name} has no champion before today's to go back to; name a version with --to")
-    candidate = _version(tracking, task, name, version)
+    candidate = version_of(tracking, task, name, version)
     blessing = stored_blessing(tracking, candidate)
 
     def refuse(old: str | None, entries: list[LogEntry]) -> None:
@@ -224,70 +171,16 @@ def verify(config: RegistryConfig, task: str) -> list[str]:
             there, logged = now.get(alias) or "no version", wanted.get(alias) or "none"
             said.append(f"the alias {alias} of {name} is at {there}, but by the promotion log it is {logged}")
     numbers = {entry.to_version for entry in entries}
-    blessings = {number: stored_blessing(tracking, _version(tracking, task, name, number)) for number in numbers}
+    blessings = {number: stored_blessing(tracking, version_of(tracking, task, name, number)) for number in numbers}
     for entry in entries:
         if blessings[entry.to_version].digest != entry.blessing_digest:
             said.append(f"{name} version {entry.to_version} has another blessing than on {entry.at}")
     return said
 
 
-def registered_version(config: RegistryConfig, task: str, version: str) -> ChampionVersion:
-    """A version of the task's registered model.
-
-    Raises:
-        UserError: there is no such version.
-    """
-    return _version(open_experiment(config), task, registered_name(config, task), version)
-
-
-def download_checkpoint(config: RegistryConfig, version: ChampionVersion) -> Path:
-    """A local folder with the version's checkpoint: the stored one itself when the store is local, else a download.
-
-    Raises:
-        UserError: the stored files are gone.
-    """
-    return fetch(open_experiment(config), version, STORED_CHECKPOINT)
-
-
-def fetch(tracking: Tracking, version: ChampionVersion, path: str, folder: str | None = None) -> Path:
-    """What a version stores under `path`: in place when the store is local, else downloaded into `folder`.
-
-    Raises:
-        UserError: the stored files are gone.
-    """
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        uri = tracking.client.get_model_version_download_uri(version.name, version.version)
-        local = urlsplit(uri).scheme in ("", "file")
-        return Path(download_artifacts(artifact_uri=f"{uri}/{path}", dst_path=None if local else folder))
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"{version.name} version {version.version}: its stored {path} cannot be read ({error}); register it again"
-        ) from error
-
-
-def stored_blessing(tracking: Tracking, version: ChampionVersion) -> Blessing:
-    """The blessing beside the version's model, after checking that version, blessing and model belong together.
-
-    Raises:
-        UserError: they do not.
-    """
-    what = f"{version.name} version {version.version}"
-    with tempfile.TemporaryDirectory(prefix="eve-promote-") as folder:
-        blessing = read_blessing(fetch(tracking, version, STORED_BLESSING, folder))
-        stored_model = model_digest(fetch(tracking, version, STORED_CHECKPOINT, folder))
-    if not blessing.blessed or blessing.task != version.task or blessing.digest != version.blessing_digest:
-        raise UserError(f"{what} has not the blessing that it was registered with; register the model again")
-    if not stored_model == blessing.model_digest == version.model_digest:
-        raise UserError(f"{what} holds another model than its blessing is for; register the model again")
-    return blessing
-
-
 def compare_with_champion(
     config: RegistryConfig, task: str, version: str | None
-) -> tuple[ChampionVersion, ChampionVersion]:
+) -> tuple[RegisteredVersion, RegisteredVersion]:
     """The champion, and another version: the champion before when None.
 
     Raises:
@@ -299,18 +192,18 @@ def compare_with_champion(
     if CHAMPION not in now or other is None:
         lacking = "champion" if CHAMPION not in now else "champion before today's; name another version"
         raise UserError(f"{name} has no {lacking}")
-    return _version(tracking, task, name, now[CHAMPION]), _version(tracking, task, name, other)
+    return version_of(tracking, task, name, now[CHAMPION]), version_of(tracking, task, name, other)
 
 
 def _change(
     config: RegistryConfig,
     tracking: Tracking,
-    candidate: ChampionVersion,
+    candidate: RegisteredVersion,
     blessing: Blessing,
     kind: str,
     reason: str,
     refuse: Callable[[str | None, list[LogEntry]], None],
-    serving_check: Callable[[RegistryConfig, ChampionVersion, Blessing], object],
+    serving_check: Callable[[RegistryConfig, RegisteredVersion, Blessing], object],
 ) -> Promotion:
     """Log that `candidate` becomes champion, and move the aliases; look again when another process was quicker."""
     name, version = candidate.name, candidate.version
@@ -318,11 +211,10 @@ def _change(
         raise UserError(f"the reason has {len(reason.strip())} letters; give one of 1 to {_LONGEST_REASON:,}")
     served = False
     for _ in range(_ATTEMPTS):
-        with exclusive(config):
-            _settle(tracking, name)
-        entries, old = read(tracking, name), aliases(tracking, name).get(CHAMPION)
+        entries = read(tracking, name)  # before the aliases: an entry that comes between makes ours void
+        old = _settled_aliases(config, tracking, name).get(CHAMPION)
         if old == version or (
-            old is not None and _version(tracking, candidate.task, name, old).model_digest == candidate.model_digest
+            old is not None and version_of(tracking, candidate.task, name, old).model_digest == candidate.model_digest
         ):
             with exclusive(config):
                 _drop_candidate(tracking, name, version)
@@ -336,7 +228,7 @@ def _change(
         after = entries[-1].digest if entries else ""
         entry = LogEntry(kind, old, version, _now(), _user(), reason, blessing.digest, after)
         with exclusive(config):
-            if append(tracking, name, _model_version(tracking, name, version), entry):
+            if append(tracking, name, model_version(tracking, name, version), entry):
                 _settle(tracking, name)
                 _drop_candidate(tracking, name, version)
                 now = aliases(tracking, name)
@@ -344,29 +236,29 @@ def _change(
     raise UserError(f"other processes change the champion of {name} all the time; run this again when they are done")
 
 
+def _settled_aliases(config: RegistryConfig, tracking: Tracking, name: str) -> dict[str, str]:
+    """Version by alias, after an interrupted change was brought to its end."""
+    with exclusive(config):
+        _settle(tracking, name)
+    return aliases(tracking, name)
+
+
 def _settle(tracking: Tracking, name: str) -> None:
     """Move the aliases to where the log says, if its last entry has not done so yet.
 
     Again for as long as the log grows meanwhile: a slow process must not put back what a quicker one moved on.
     """
-    entries = read(tracking, name)
-    while entries:
+    known, entries = 0, read(tracking, name)
+    while len(entries) > known:
         last, now = entries[-1], aliases(tracking, name)
-        if now.get(CHAMPION) == last.to_version or now.get(CHAMPION) != last.from_version:
-            # Done; or somebody moved it by hand, which `verify` tells.
-            if now.get(CHAMPION) == last.to_version and now.get(PREVIOUS_CHAMPION) != last.from_version:
-                _set_previous(tracking, name, last.from_version)
+        if now.get(CHAMPION) not in (last.from_version, last.to_version):
+            return  # somebody moved it by hand, which `verify` tells
+        if last.from_version is not None and now.get(PREVIOUS_CHAMPION) != last.from_version:
+            tracking.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, last.from_version)
+        if now.get(CHAMPION) == last.to_version:
             return
-        _set_previous(tracking, name, last.from_version)
         tracking.client.set_registered_model_alias(name, CHAMPION, last.to_version)
         known, entries = len(entries), read(tracking, name)
-        if len(entries) == known:
-            return
-
-
-def _set_previous(tracking: Tracking, name: str, version: str | None) -> None:
-    if version is not None:
-        tracking.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, version)
 
 
 def _drop_candidate(tracking: Tracking, name: str, version: str) -> None:
@@ -376,36 +268,6 @@ def _drop_candidate(tracking: Tracking, name: str, version: str) -> None:
 
 def _was_champion(version: str, entries: list[LogEntry]) -> bool:
     return any(version in (entry.from_version, entry.to_version) for entry in entries)
-
-
-def _version(tracking: Tracking, task: str, name: str, version: str) -> ChampionVersion:
-    tags = _model_version(tracking, name, version).tags
-    missing = [tag for tag in (MODEL_DIGEST_TAG, BLESSING_DIGEST_TAG, METRICS_TAG) if tag not in tags]
-    if missing:
-        raise UserError(f"{name} version {version} was not registered by eve (no tag {missing[0]}); register the model")
-    return ChampionVersion(
-        task=task,
-        name=name,
-        version=str(version),
-        model_digest=tags[MODEL_DIGEST_TAG],
-        metrics=json.loads(tags[METRICS_TAG]),
-        blessing_digest=tags[BLESSING_DIGEST_TAG],
-        data_revision=tags.get(DATA_REVISION_TAG, ""),
-        data_digest=tags.get(DATA_DIGEST_TAG, ""),
-        git_revision=tags.get(GIT_REVISION_TAG, ""),
-        pipeline_run=tags.get(PIPELINE_TAG, ""),
-    )
-
-
-def _model_version(tracking: Tracking, name: str, version: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return tracking.client.get_model_version(name, version)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UserError(f"there is no version {version} of {name}; see `eve champion show`") from None
-        raise
 
 
 def _now() -> str:

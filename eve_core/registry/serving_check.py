@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eve_core.config.run import RegistryConfig
 from eve_core.data.shards import file_sha256
@@ -21,9 +20,7 @@ from eve_core.errors import UserError
 from eve_core.evaluation.blessing import Blessing
 from eve_core.evaluation.served import Served, differences, read_requests, serve
 from eve_core.registry.tracking import open_experiment
-
-if TYPE_CHECKING:
-    from eve_core.registry.promotion import ChampionVersion
+from eve_core.registry.versions import RegisteredVersion, fetch
 
 STORED_REQUESTS = "artifacts/requests.parquet"
 STORED_CODE = "code"
@@ -32,7 +29,7 @@ _TOLERANCE = 1e-4
 
 
 def check_serving(
-    config: RegistryConfig, candidate: "ChampionVersion", blessing: Blessing, *, fresh: bool = False
+    config: RegistryConfig, candidate: RegisteredVersion, blessing: Blessing, *, fresh: bool = False
 ) -> Served:
     """Ask a registered version what it was asked when it was evaluated.
 
@@ -50,8 +47,6 @@ def check_serving(
     Raises:
         UserError: it does not load, answers otherwise than when it was evaluated, or takes longer than its gate allows.
     """
-    from eve_core.registry.promotion import fetch
-
     tracking = open_experiment(config)
     what = f"{candidate.name} version {candidate.version}"
     with tempfile.TemporaryDirectory(prefix="eve-serving-") as folder:

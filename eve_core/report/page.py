@@ -6,6 +6,7 @@ from typing import Any
 
 from eve_core.config import RegistryConfig
 from eve_core.report.collect import RunSummary
+from eve_core.whole_file import write_whole
 
 _TITLES = {
     "vqa": "Visual question answering",
@@ -46,10 +47,7 @@ def render(template: str, out: Path, **content: Any) -> None:
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(loader=PackageLoader("eve_core.report"), autoescape=select_autoescape())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp")
-    temporary.write_text(environment.get_template(template).render(**content), encoding="utf-8")
-    temporary.replace(out)
+    write_whole(environment.get_template(template).render(**content), out, "the page")
 
 
 def embedded(folder: Path | None) -> dict[str, str]:

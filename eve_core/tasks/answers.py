@@ -1,7 +1,6 @@
 """The answers that question answering chooses from: made from annotations, or read from a file."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eve_core.data.sources.json_files import read_json
 from eve_core.errors import UserError, existing_file
 from eve_core.tasks.vqa_accuracy import normalize_answer
+from eve_core.whole_file import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,13 +98,11 @@ def write_answers(answers: Sequence[str], path: Path) -> None:
     """Write a vocabulary as the JSON list that `read_answers` reads, whole or not at all.
 
     Raises:
-        UserError: the file's name does not end in .json.
+        UserError: the file's name does not end in .json, or it cannot be written.
     """
     if path.suffix != ".json":
         raise UserError(f"the answers are written as JSON, and {path} does not end in .json; choose such a name")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(list(answers), indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(json.dumps(list(answers), indent=0, ensure_ascii=False) + "\n", path, "the answers")
 
 
 def read_annotations(path: Path) -> "pa.Table":

@@ -9,9 +9,8 @@ from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
-from eve_core.progress import Progress
 from eve_core.tasks.nlvr2_accuracy import nlvr2_metrics
-from eve_core.tasks.task import Task, TaskScores, batches, text_batch
+from eve_core.tasks.task import Task, TaskScores, text_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,13 +57,7 @@ class Nlvr2Task(Task):
 
         _check_labels(rows, "score")
         statements = rows.to_pylist()
-        answers: list[dict[str, Any]] = []
-        with Progress(description, len(statements), "statement") as progress:
-            for indices in batches(len(statements), config.batch_size):
-                inputs = [self.request(statements[i], images) for i in indices]
-                answers += self.predict(model, preprocessor, inputs)
-                progress.update(len(inputs))
-
+        answers = self.answer(model, preprocessor, statements, images, config.batch_size, description)
         right = np.array([float(a["answer"] == row["label"]) for a, row in zip(answers, statements, strict=True)])
         likely = np.array([answer["score"] for answer in answers])
         right[~np.isfinite(likely)] = np.nan

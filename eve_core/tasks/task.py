@@ -12,6 +12,7 @@ from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
+from eve_core.progress import Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +94,23 @@ class Task(ABC):
         self, model: "EvePreTrainedModel", preprocessor: Preprocessor, inputs: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         """Answer requests, as served; the keys are the task's own."""
+
+    def answer(
+        self,
+        model: "EvePreTrainedModel",
+        preprocessor: Preprocessor,
+        rows: list[dict[str, Any]],
+        images: ImageStore,
+        batch_size: int,
+        description: str,
+    ) -> list[dict[str, Any]]:
+        """What `predict` says to every one of `rows`, in their order; `description` names it on the progress bar."""
+        answers: list[dict[str, Any]] = []
+        with Progress(description, len(rows), "row") as progress:
+            for indices in batches(len(rows), batch_size):
+                answers += self.predict(model, preprocessor, [self.request(rows[i], images) for i in indices])
+                progress.update(len(indices))
+        return answers
 
 
 class Predictor:

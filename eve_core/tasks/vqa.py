@@ -10,9 +10,8 @@ from eve_core.data.examples import Examples
 from eve_core.data.prepared import ImageStore
 from eve_core.data.preprocessing import Preprocessor
 from eve_core.errors import UserError
-from eve_core.progress import Progress
 from eve_core.tasks.answers import answer_numbers, answer_vocabulary, number_of, read_answers
-from eve_core.tasks.task import Task, TaskScores, batches, text_batch
+from eve_core.tasks.task import Task, TaskScores, text_batch
 from eve_core.tasks.vqa_accuracy import vqa_accuracy
 
 if TYPE_CHECKING:
@@ -67,13 +66,7 @@ class VqaTask(Task):
         questions = rows.to_pylist()
         if any(len(question["answers"]) == 0 for question in questions):
             raise UserError("some of the questions to score have no answers; score a split whose answers are public")
-        answers: list[dict[str, Any]] = []
-        with Progress(description, len(questions), "question") as progress:
-            for indices in batches(len(questions), config.batch_size):
-                inputs = [self.request(questions[i], images) for i in indices]
-                answers += self.predict(model, preprocessor, inputs)
-                progress.update(len(inputs))
-
+        answers = self.answer(model, preprocessor, questions, images, config.batch_size, description)
         scores = np.array(
             [vqa_accuracy(a["answer"], row["answers"]) for a, row in zip(answers, questions, strict=True)]
         )

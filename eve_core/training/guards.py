@@ -1,7 +1,6 @@
 """What must not go unnoticed: numbers that are not finite, a spreading loss, dead experts, processes that differ."""
 
 import json
-import os
 import statistics
 import warnings
 from collections import deque
@@ -11,6 +10,7 @@ from typing import Any
 from torch import distributed
 
 from eve_core.errors import UserError
+from eve_core.whole_file import write_whole
 
 _SPIKE = 1.5
 _REMEMBERED = 10
@@ -30,9 +30,8 @@ def write_not_finite(folder: Path, step: int, numbers: dict[str, float], example
     """
     path = folder / f"not_finite_at_step_{step}.json"
     # All processes come here at once, with losses of their own.
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"step": step, "numbers": numbers, "examples": examples}, indent=2) + "\n")
-    temporary.replace(path)
+    text = json.dumps({"step": step, "numbers": numbers, "examples": examples}, indent=2) + "\n"
+    write_whole(text, path, "what was not finite")
     said = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     return UserError(
         f"step {step} was not taken, because loss or gradient is not finite ({said}); its examples are in {path}; "

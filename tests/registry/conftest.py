@@ -18,6 +18,15 @@ def config_in(folder: Path) -> RegistryConfig:
     return RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
 
 
+def register_stand_in(
+    config: RegistryConfig, checkpoint: Path, blessing: Path, task: str = "vqa", run_key: str = "run-1"
+) -> str:
+    from eve_core.registry.models import register
+
+    requests = blessing.with_name("requests.parquet")
+    return register(config, task=task, checkpoint=checkpoint, blessing=blessing, requests=requests, run_key=run_key)
+
+
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory):
     from eve_core.registry.tracking import open_experiment
@@ -84,14 +93,9 @@ def make(tmp_path):
 
 @pytest.fixture
 def registered(config, make):
-    """Register a stand-in and return its version."""
-    from eve_core.registry.models import register
+    """Make and register a stand-in; its version."""
 
     def registered(weights: str, champion: str | None = None, **changes) -> str:
-        checkpoint, blessing = make(weights, champion, **changes)
-        requests = blessing.with_name("requests.parquet")
-        return register(
-            config, task="vqa", checkpoint=checkpoint, blessing=blessing, requests=requests, run_key="run-1"
-        )
+        return register_stand_in(config, *make(weights, champion, **changes))
 
     return registered

@@ -8,9 +8,10 @@ import pytest
 
 from eve_core.errors import UserError
 from eve_core.evaluation.blessing import read_blessing, write_blessing
-from eve_core.registry.models import aliases, register
+from eve_core.registry.models import aliases
 from eve_core.registry.promotion import promote
 from eve_core.registry.tracking import open_experiment
+from tests.registry.conftest import register_stand_in
 
 
 def version_of(config, number):
@@ -23,14 +24,7 @@ def versions(config):
 
 def test_a_version_carries_its_lineage_and_is_the_candidate(config, make):
     checkpoint, blessing = make("a", champion="7")
-    number = register(
-        config,
-        task="vqa",
-        checkpoint=checkpoint,
-        blessing=blessing,
-        requests=blessing.with_name("requests.parquet"),
-        run_key="run-1",
-    )
+    number = register_stand_in(config, checkpoint, blessing)
     verdict = read_blessing(blessing)
     assert version_of(config, number).tags == {
         "eve.task": "vqa",
@@ -80,14 +74,7 @@ def test_a_model_is_stored_without_pickle_with_its_code_and_its_packages(config,
 )
 def test_a_model_says_what_it_reads_and_answers(config, make, task, inputs, outputs):
     checkpoint, blessing = make("a", task=task)
-    register(
-        config,
-        task=task,
-        checkpoint=checkpoint,
-        blessing=blessing,
-        requests=blessing.with_name("requests.parquet"),
-        run_key="run-1",
-    )
+    register_stand_in(config, checkpoint, blessing, task)
     from mlflow.models import get_model_info
 
     info = get_model_info(f"models:/eve-{task}@candidate")
@@ -97,9 +84,8 @@ def test_a_model_says_what_it_reads_and_answers(config, make, task, inputs, outp
 
 def test_registering_again_returns_the_same_version(config, make):
     checkpoint, blessing = make("a")
-    requests = blessing.with_name("requests.parquet")
-    same = {"task": "vqa", "checkpoint": checkpoint, "blessing": blessing, "requests": requests}
-    assert register(config, **same, run_key="run-1") == register(config, **same, run_key="run-2") == "1"
+    for run_key in ("run-1", "run-2"):
+        assert register_stand_in(config, checkpoint, blessing, run_key=run_key) == "1"
     assert len(versions(config)) == 1
 
 
@@ -117,14 +103,7 @@ def test_the_champions_model_is_not_registered_twice(config, make, registered):
 
 def refused(config, checkpoint, blessing, message, task="vqa"):
     with pytest.raises(UserError, match=message):
-        register(
-            config,
-            task=task,
-            checkpoint=checkpoint,
-            blessing=blessing,
-            requests=blessing.with_name("requests.parquet"),
-            run_key="run-1",
-        )
+        register_stand_in(config, checkpoint, blessing, task)
     assert versions(config) == []
 
 
@@ -161,24 +140,7 @@ def test_a_run_cut_off_before_the_version_leaves_none_and_is_repeated(config, ma
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_model_version", killed)
         with pytest.raises(KeyboardInterrupt):
-            register(
-                config,
-                task="vqa",
-                checkpoint=checkpoint,
-                blessing=blessing,
-                requests=blessing.with_name("requests.parquet"),
-                run_key="run-1",
-            )
+            register_stand_in(config, checkpoint, blessing)
     assert versions(config) == []
     assert aliases(open_experiment(config), "eve-vqa") == {}
-    assert (
-        register(
-            config,
-            task="vqa",
-            checkpoint=checkpoint,
-            blessing=blessing,
-            requests=blessing.with_name("requests.parquet"),
-            run_key="run-1",
-        )
-        == "1"
-    )
+    assert register_stand_in(config, checkpoint, blessing) == "1"

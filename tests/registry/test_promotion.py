@@ -11,12 +11,11 @@ import pytest
 from eve_core.errors import UserError
 from eve_core.evaluation.blessing import read_blessing, write_blessing
 from eve_core.model_digest import model_digest
-from eve_core.registry.models import aliases, register
+from eve_core.registry.models import aliases
 from eve_core.registry.promotion import (
     baseline_for,
     champion,
     compare_with_champion,
-    download_checkpoint,
     history,
     promote,
     rollback,
@@ -24,6 +23,9 @@ from eve_core.registry.promotion import (
 )
 from eve_core.registry.promotion_log import LogEntry, append
 from eve_core.registry.tracking import open_experiment
+from eve_core.registry.versions import download_checkpoint
+from infra.local.servers import free_port
+from tests.registry.conftest import register_stand_in
 
 
 @pytest.fixture
@@ -303,6 +305,24 @@ def test_an_unknown_version_or_task_is_named(config, registered, promoted):
         promote(config, task="captioning", version="1", reason="")
 
 
+def test_a_registry_that_cannot_be_reached(config, make, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    checkpoint, blessing = make("a")
+    away = config.model_copy(update={"tracking_uri": f"http://127.0.0.1:{free_port()}"})
+    attempts = [
+        lambda: promote(away, task="vqa", version="1", reason="better"),
+        lambda: rollback(away, task="vqa", reason="it fails"),
+        lambda: champion(away, "vqa"),
+        lambda: verify(away, "vqa"),
+        lambda: register_stand_in(away, checkpoint, blessing),
+    ]
+    for attempt in attempts:
+        with pytest.raises(
+            UserError, match=r"MLflow at http://127\.0\.0\.1:\d+ does not answer .* registry\.tracking_uri"
+        ):
+            attempt()
+
+
 def test_a_version_that_somebody_else_made_is_refused(config, promoted):
     client = open_experiment(config).client
     client.create_registered_model("eve-vqa")
@@ -313,8 +333,7 @@ def test_a_version_that_somebody_else_made_is_refused(config, promoted):
 
 def test_a_checkpoint_is_read_where_it_is_stored(config, make, promoted):
     checkpoint, blessing = make("a")
-    requests = blessing.with_name("requests.parquet")
-    promoted(register(config, task="vqa", checkpoint=checkpoint, blessing=blessing, requests=requests, run_key="run-1"))
+    promoted(register_stand_in(config, checkpoint, blessing))
     folder = download_checkpoint(config, champion(config, "vqa"))
     assert folder == stored(config) / "checkpoint"
     assert model_digest(folder) == model_digest(checkpoint)

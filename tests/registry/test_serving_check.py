@@ -14,9 +14,10 @@ from eve_core.evaluation.scoring import score
 from eve_core.evaluation.served import REQUESTS_FILE, differences, read_requests, with_answers
 from eve_core.registry import serving_check
 from eve_core.registry.models import register
-from eve_core.registry.promotion import champion, history, promote, registered_version, stored_blessing
+from eve_core.registry.promotion import champion, history, promote
 from eve_core.registry.serving_check import check_serving
 from eve_core.registry.tracking import open_experiment
+from eve_core.registry.versions import registered_version, stored_blessing
 from tests.training.conftest import run_pretraining
 from tests.training.test_finetuning import run, task_data
 

@@ -19,8 +19,8 @@ def promote(task: str, version: str, run: dict) -> bool:
     """
     from components.step import pipeline_run_key, step
     from eve_core.registry.promotion import promote as promote_version
-    from eve_core.registry.promotion import registered_version
     from eve_core.registry.tracking import CHANGED_TAG
+    from eve_core.registry.versions import registered_version
 
     with step(f"promote-{task}", run) as current:
         made_from = registered_version(current.settings.registry, task, version)

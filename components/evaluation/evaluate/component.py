@@ -43,7 +43,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     from eve_core.errors import UserError
     from eve_core.evaluation.figures import task_figures
     from eve_core.evaluation.scoring import ITEMS_FILE, SCORES_FILE, score
-    from eve_core.registry.promotion import download_checkpoint, registered_version
+    from eve_core.registry.versions import download_checkpoint, registered_version
 
     share_cores()
     given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}

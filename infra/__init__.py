@@ -1,0 +1,1 @@
+"""What the workflow runs on: images, a cluster, servers on one machine."""

@@ -1,0 +1,1 @@
+"""The workflow on real servers on one machine."""

@@ -5,10 +5,12 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eve_core.config import FinetuningConfig, LaunchConfig, OptimizationConfig, PoolConfig, RunConfig
+from eve_core.config import FinetuningConfig, LaunchConfig, OptimizationConfig, PoolConfig, RunConfig, TokenizerConfig
 from eve_core.data.manifest import Manifest
 from eve_core.data.sources.expected import published_counts
+from eve_core.data.tokenizer.importing import load_tokenizer
 from eve_core.errors import UserError
+from eve_core.tasks.answers import read_answers
 from eve_core.training.batching import Batching
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from eve_core.model import EveConfig
 
+_ANSWERS = 3129
+"""Of VQA v2 by the usual rule; the vocabulary of a run is made when it is fine-tuned."""
 _WORDS_A_TEXT = 15.0
 """Tokens of a text on average, specials included: COCO captions have 14.2, questions and statements about as many."""
 
@@ -122,6 +126,8 @@ def _plan(
     flops *= 1 + (optimization.activation_checkpointing + (accumulated and optimization.exact_load_balance)) / 3
     memory = _states(parameters, of_blocks, optimization, processes)
     memory += _activations(network, tokens, batching.micro_batch, optimization)
+    if name == "pre-training":
+        memory += _predictions(network, run.pretraining.text_mask_ratio, batching.micro_batch, optimization)
     hours = None
     if run.pool is not None:
         hours = steps * flops / (processes * run.pool.peak_tflops * 1e12 * run.pool.expected_mfu) / 3600
@@ -132,11 +138,18 @@ def _network(run: RunConfig, finetuning: FinetuningConfig | None = None) -> "Eve
     from eve_core.training.pretraining import network_config
 
     network = network_config(run.pretraining, run.model)
-    network.vocab_size = run.tokenizer.vocab_size
+    network.vocab_size = _entries(run.tokenizer, network.max_text_length)
     if finetuning is not None:
+        network.num_labels = len(read_answers(finetuning.answers)) if finetuning.answers else _ANSWERS
         network.visual_reasoning_head = finetuning.head
         network.image_size = finetuning.image_size or network.image_size
     return network
+
+
+def _entries(tokenizer: TokenizerConfig, max_length: int) -> int:
+    if tokenizer.path is None:
+        return tokenizer.vocab_size
+    return len(load_tokenizer(tokenizer.path, max_length, tokenizer.special_tokens))
 
 
 def _count_parameters(network: "EveConfig", task: str | None) -> tuple[int, list[int]]:
@@ -207,6 +220,21 @@ def _activations(network: "EveConfig", tokens: float, micro_batch: int, optimiza
     if optimization.activation_checkpointing:
         blocks = network.num_hidden_layers * 4 * width + common + network.num_experts_per_token * feed_forward
     return float(micro_batch * tokens * blocks)
+
+
+def _predictions(
+    network: "EveConfig", text_mask_ratio: float, micro_batch: int, optimization: OptimizationConfig
+) -> float:
+    """What pre-training keeps besides: the decoder's blocks, counted like the encoder's, and the logits of the masked
+    words, in float32 with their gradient.
+    """
+    size, total = 2 if optimization.precision == "bf16" else 4, 0.0
+    if "mim" in network.pretraining_tasks and not network.mask_tokens_in_encoder:
+        width = network.decoder_hidden_size
+        total += network.decoder_num_layers * (1 + network.num_patches) * width * (16 + size * (7 + 9))
+    if "mlm" in network.pretraining_tasks:
+        total += text_mask_ratio * _WORDS_A_TEXT * network.vocab_size * (size + 8)
+    return micro_batch * total
 
 
 def describe_plan(plans: list[Plan], pool: PoolConfig | None) -> "Table":

@@ -36,23 +36,16 @@ lint: setup  ## Check style, types and configs
 
 bench: setup  ## Measure speed and memory on an idle machine (benchmarks/README.md)
 	@for name in encoder soft_router pretraining_tasks text_trimming \
-		prepare loader validation near_duplicates training processes evaluation pretraining_gain; do \
+		prepare loader validation near_duplicates training processes evaluation pipeline pretraining_gain; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 
 lock: setup  ## Resolve pyproject.toml into requirements.lock: names, versions and hashes, no addresses
-	$(BIN)/uv pip compile --quiet --extra train --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	$(BIN)/uv pip compile --quiet --extra train --extra workflow --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.11 --python-platform linux pyproject.toml -o requirements.lock
 
-# The engine's network is the machine's, so that a build reaches the same package index.
-images: setup  ## Build the container images (data, train) with Docker
-	@for role in data train; do \
-		docker build --network=host --target $$role \
-			--build-arg VERSION=$$($(BIN)/python -c "import importlib.metadata as m; print(m.version('eve-workflow'))") \
-			--build-arg REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
-			--tag $$($(BIN)/python -c "import components.images as i; print(i.$$(echo $$role | tr a-z A-Z)_IMAGE)") \
-			--file infra/docker/Dockerfile . || exit 1; \
-	done
+images: setup  ## Build the container images with Docker, and list what is in them (build/sbom)
+	$(BIN)/python -m infra.docker.images
 
 clean:  ## Remove what runs made (.eve), not the environment
 	rm -rf .eve

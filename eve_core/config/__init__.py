@@ -1,5 +1,6 @@
 """Typed configuration: one YAML file is one run. Every key is a field below, with a sentence that says what it does."""
 
+from eve_core.config.cluster import ClusterConfig, GpuPoolConfig, ImagesConfig, StepResources
 from eve_core.config.data import (
     CocoCaptionsSource,
     DataConfig,
@@ -17,8 +18,9 @@ from eve_core.config.data import (
 )
 from eve_core.config.evaluation import EvaluationConfig, GateConfig, MetricFloor, SliceConfig
 from eve_core.config.pool import PoolConfig
-from eve_core.config.run import RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
-from eve_core.config.section import flat
+from eve_core.config.run import NotificationConfig, RegistryConfig, RunConfig, RunSettings, TaskConfig, load_config
+from eve_core.config.schedule import DriftTrigger, ScheduleConfig
+from eve_core.config.section import digest, flat
 from eve_core.config.training import (
     AugmentationConfig,
     FinetuningConfig,
@@ -33,25 +35,32 @@ from eve_core.config.training import (
 
 __all__ = [
     "AugmentationConfig",
+    "ClusterConfig",
     "CocoCaptionsSource",
     "DataConfig",
+    "DriftTrigger",
     "EvaluationConfig",
     "FinetuningConfig",
     "FlickrSource",
     "GateConfig",
+    "GpuPoolConfig",
+    "ImagesConfig",
     "LaunchConfig",
     "MetricFloor",
     "ModelConfig",
     "Nlvr2Source",
+    "NotificationConfig",
     "OptimizationConfig",
     "PoolConfig",
     "PretrainingConfig",
     "RegistryConfig",
     "RunConfig",
     "RunSettings",
+    "ScheduleConfig",
     "SliceConfig",
     "SourceConfig",
     "Split",
+    "StepResources",
     "SyntheticWorldConfig",
     "TaskConfig",
     "TaskDataConfig",
@@ -63,6 +72,7 @@ __all__ = [
     "VisualGenomeSource",
     "VqaV2Source",
     "WebCaptionsSource",
+    "digest",
     "flat",
     "load_config",
 ]

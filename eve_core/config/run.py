@@ -5,14 +5,17 @@ import os
 import re
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from eve_core.config.cluster import ClusterConfig
 from eve_core.config.data import DataConfig, TaskDataConfig, ValidationConfig
 from eve_core.config.evaluation import EvaluationConfig, GateConfig
 from eve_core.config.pool import PoolConfig
-from eve_core.config.section import Section
+from eve_core.config.schedule import ScheduleConfig
+from eve_core.config.section import Section, digest
 from eve_core.config.training import FinetuningConfig, ModelConfig, PretrainingConfig, TaskName, TokenizerConfig
 from eve_core.errors import UserError, existing_file
 
@@ -41,6 +44,16 @@ class RegistryConfig(Section):
     """Experiment that the runs are logged under."""
     model_prefix: str = "eve"
     """Registered models are named <prefix>-<task>."""
+    approval: bool = False
+    """Whether somebody has to agree before a blessed model becomes champion: a pipeline run then ends with a registered
+    candidate, which `eve promote`, or the answer to the retraining flow's question, promotes."""
+
+    @field_validator("tracking_uri", "artifacts")
+    @classmethod
+    def _without_credentials(cls, address: str | None) -> str | None:
+        if urlsplit(address or "").password:
+            raise ValueError("it may hold no password; set MLFLOW_TRACKING_PASSWORD and the like in the environment")
+        return address
 
     def absolute(self) -> "RegistryConfig":
         """The same registry for a process with another working folder."""
@@ -63,6 +76,14 @@ class RunSettings(Section):
     """Tracking and model registry."""
     code_digest: str
     """sha256 of the code that the steps run; part of what a cached step was computed from."""
+
+
+class NotificationConfig(Section):
+    """Who is told how a run ended, whatever happened."""
+
+    variable: str = "EVE_WEBHOOK_URL"
+    """Environment variable with the URL that gets a message as JSON {"text": ...}, as Slack, Teams and Mattermost take
+    it; nobody is told where it is not set."""
 
 
 class RunConfig(Section):
@@ -90,6 +111,17 @@ class RunConfig(Section):
     """Tracking and model registry."""
     pool: PoolConfig | None = None
     """GPUs that it trains on."""
+    cluster: ClusterConfig | None = None
+    """Kubeflow, where the pipeline is submitted to a cluster."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Retraining by itself."""
+    notification: NotificationConfig = NotificationConfig()
+    """Who is told how a run ended."""
+
+    def digest(self) -> str:
+        """sha256 of what a run computes, whatever it runs on, and whenever."""
+        elsewhere = {"workspace", "pool", "cluster", "schedule", "notification"}
+        return digest(self.model_dump(mode="json", exclude=elsewhere))
 
     @model_validator(mode="after")
     def _settings_belong_to_their_task(self) -> "RunConfig":

@@ -14,8 +14,12 @@ class Section(BaseModel):
 
     def digest(self) -> str:
         """sha256 over the canonical JSON of all values, defaults included."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return digest(self.model_dump(mode="json"))
+
+
+def digest(tree: Any) -> str:
+    """sha256 over the canonical JSON of `tree`."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

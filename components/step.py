@@ -71,6 +71,7 @@ def step(
     """
     from eve_core.registry.tracking import INPUTS_TAG, step_run
 
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "7"  # minutes, for nobody waits for an answer
     settings = RunSettings.model_validate(run)
     with told(name), step_run(settings.registry, pipeline_run_key(), name, params=flat(params or {})) as mlflow_run:
         sources = [stamp for folder in inputs if (stamp := _read_stamp(Path(folder)))]

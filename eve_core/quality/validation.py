@@ -80,6 +80,23 @@ def validate_data(
     return report
 
 
+def measure_drift(data: PreparedData, config: ValidationConfig, previous: Path) -> float:
+    """The largest Jensen-Shannon distance of any statistic from those of an earlier report, without a validation.
+
+    Args:
+        data: what is compared.
+        config: which tables.
+        previous: folder with the statistics.json of a report.
+
+    Raises:
+        UserError: `previous` is no report.
+    """
+    before = read_statistics(previous)["tables"]
+    tables = (table for table in read_tables(data, config) if table.kind not in (COLUMNS, SPLITS))
+    drifts = compare({table.name: statistics_of(table) for table in tables}, before, config)
+    return max((drift.distance for drift in drifts if drift.distance is not None), default=0.0)
+
+
 def _result(table: CheckedTable, row_id: str, outcome: Outcome, examples: int) -> ExpectationResult:
     declared, identifiers = outcome.declared, table.rows[row_id]
     return ExpectationResult(

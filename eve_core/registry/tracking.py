@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eve_core.config.run import RegistryConfig
-from eve_core.errors import UserError, explain_os_error
+from eve_core.errors import UserError, explain, explain_os_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,8 @@ PIPELINE_TAG = "eve.pipeline_run"
 STEP_TAG = "eve.step"
 INPUTS_TAG = "eve.inputs"
 CHANGED_TAG = "eve.changed"
+APPROVAL_TAG = "eve.awaits_approval"
+FAILURE_TAG = "eve.failure"
 CONFIG_DIGEST_TAG = "eve.config_digest"
 DATA_REVISION_TAG = "eve.data_revision"
 DATA_DIGEST_TAG = "eve.data_digest"
@@ -33,6 +35,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 _NAME_TAG = "mlflow.runName"
 # MLflow's own limit of one request.
 _PARAMS_AT_ONCE = 100
+_LONGEST_TAG = 5000
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,9 @@ def step_run(
     try:
         run.log_params(params or {})
         yield run
-    except Exception:
+    except Exception as error:
         status = "FAILED"
+        run.set_tags({FAILURE_TAG: explain(error, step)[:_LONGEST_TAG]})
         raise
     except BaseException:
         status = "KILLED"
@@ -196,6 +200,18 @@ def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revisi
         max_results=1,
     )
     return str(found[0].data.tags[PIPELINE_TAG]) if found else None
+
+
+def last_finished_run(config: RegistryConfig, *, config_digest: str) -> Any:
+    """MLflow's entity of the newest finished pipeline run of a config; None when there is none."""
+    tracking = open_experiment(config)
+    found = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"attributes.status = 'FINISHED' and tags.`{CONFIG_DIGEST_TAG}` = '{config_digest}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return found[0] if found else None
 
 
 def parent_run(config: RegistryConfig, run_key: str) -> StepRun:

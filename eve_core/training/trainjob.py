@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +31,11 @@ def run_trainjob(
 ) -> None:
     """Submit `job` as a TrainJob, follow it to its end, and leave nothing behind.
 
-    A TrainJob of the same training that is there already, because whoever followed it was killed, is followed on.
+    What is not on the volume that all nodes mount goes there first, and the model comes from there afterwards. A
+    TrainJob of the same training that is there already, because whoever followed it was killed, is followed on.
 
     Args:
-        job: what is trained; its folders are on the volume that all nodes mount.
+        job: what is trained; its data and its scratch folder are on the volume that all nodes mount.
         launch: nodes, processes a node, and the cluster's settings.
         log: called with metrics and step.
         keep: called with a folder of pictures that there are new ones in.
@@ -44,6 +47,7 @@ def run_trainjob(
     config = launch.trainjob
     assert config is not None
     client = _client(config)
+    whole, job = job, on_volume(job)
     path = Path(job.scratch) / "job.json"
     name = job_name(job)
     status = _status(client, name)
@@ -74,6 +78,22 @@ def run_trainjob(
         raise_failure(path)
         told = "; ".join(events[-3:]) or "it left no events"
         raise UserError(f"{job.name}: TrainJob {name} in namespace {config.namespace} failed: {told}")
+    shutil.copytree(job.out, whole.out, dirs_exist_ok=True)
+
+
+def on_volume(job: TrainingJob) -> TrainingJob:
+    """The same training with all of its folders on the volume, beside its checkpoints."""
+    folder = Path(job.scratch) / "on_volume"
+    folder.mkdir(parents=True, exist_ok=True)
+    there: dict[str, Any] = {"out": str(folder / "out")}
+    for name in ("validated", "pretrained"):
+        source = getattr(job, name)
+        if source is not None:
+            there[name] = str(folder / name)
+            if not (folder / name).exists():
+                copied = Path(shutil.copytree(source, folder / f".{name}", dirs_exist_ok=True))
+                copied.rename(folder / name)
+    return replace(job, **there)
 
 
 def job_name(job: TrainingJob) -> str:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from components.data_processing.validate_data.component import validate_data
-from eve_core.config.run import RegistryConfig, RunSettings
+from eve_core.config import DataConfig, RegistryConfig, RunSettings
 from eve_core.data.prepared import PreparedData
+from eve_core.data.versioning.location import note_location
 from eve_core.errors import UserError
 from tests.quality.conftest import Prepare, Rows, caption, good_rows
 
@@ -33,9 +34,10 @@ def test_a_validation_is_compared_with_the_newest_finished_one_of_other_data(
 
     def previous_digest(data: PreparedData) -> str | None:
         report = next(reports)
+        note_location(data, DataConfig(), report.parent / "prepared")
         monkeypatch.setenv("EVE_PIPELINE_RUN", f"run-{report.parent.name}")
         validate_data.python_func(
-            SimpleNamespace(path=str(data.path)),
+            SimpleNamespace(path=str(report.parent / "prepared")),
             {"enabled_suites": ["captions"]},
             settings.model_dump(mode="json"),
             SimpleNamespace(path=str(report)),

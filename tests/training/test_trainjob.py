@@ -12,7 +12,7 @@ from eve_core.config import LaunchConfig, TrainJobConfig
 from eve_core.errors import UserError
 from eve_core.training import launch, trainjob
 from eve_core.training.preemption import Preempted
-from eve_core.training.trainjob import job_name, manifest
+from eve_core.training.trainjob import job_name, manifest, on_volume
 from tests.training.cluster import Cluster, wait_for_submission
 from tests.training.test_distributed import job_of, losses
 
@@ -114,7 +114,7 @@ def test_a_job_that_is_there_already_is_followed(prepared, tmp_path, cluster):
     config = launch_on(cluster, nodes=1)
     path = Path(job.scratch) / "job.json"
     path.parent.mkdir(parents=True)
-    job.write(path)
+    on_volume(job).write(path)
     cluster.submit(manifest(job_name(job), path, config))
     wait_for_submission(cluster)
     launch(job, config, None)

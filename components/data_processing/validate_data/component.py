@@ -21,21 +21,21 @@ def validate_data(prepared: dsl.Input[dsl.Dataset], validation: dict, run: dict,
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from components.data_processing.validate_data.previous_report import previous_report
     from components.step import step
     from eve_core.config import ValidationConfig
-    from eve_core.data.prepared import PreparedData
+    from eve_core.data.versioning.location import open_noted
     from eve_core.quality import validate_data as validate
+    from eve_core.quality.earlier import STEP, previous_statistics
     from eve_core.registry.tracking import DATA_DIGEST_TAG
 
-    name, folder = "validate-data", Path(report.path)
+    folder = Path(report.path)
     with (
-        step(name, run, inputs=[prepared.path], outputs=[report.path], params=validation) as current,
+        step(STEP, run, inputs=[prepared.path], outputs=[report.path], params=validation) as current,
         TemporaryDirectory() as scratch,
     ):
-        data = PreparedData.open(prepared.path)
+        data = open_noted(prepared.path)
         current.run.set_tags({DATA_DIGEST_TAG: data.digest})
-        previous = previous_report(current.run, name, folder.name, data.digest, Path(scratch))
+        previous = previous_statistics(current.settings.registry, data.digest, Path(scratch))
         outcome = validate(data, ValidationConfig.model_validate(validation), folder, previous=previous)
         current.run.log_artifact(folder)
         current.run.log_metrics({"warnings": len(outcome.warnings), "quarantined_rows": outcome.quarantined})

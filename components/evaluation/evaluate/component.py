@@ -39,7 +39,7 @@ def evaluate(  # type: ignore[no-untyped-def]
 
     from components.step import share_cores, step
     from eve_core.config import EvaluationConfig, PretrainingConfig, TaskDataConfig
-    from eve_core.data.prepared import PreparedData
+    from eve_core.data.versioning.location import open_noted
     from eve_core.errors import UserError
     from eve_core.evaluation.figures import task_figures
     from eve_core.evaluation.scoring import ITEMS_FILE, SCORES_FILE, score
@@ -53,7 +53,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         champion = registered_version(registry, task, baseline["version"]) if baseline else None
         if champion is not None and champion.model_digest != baseline["model_digest"]:
             raise UserError(f"{champion.uri} is not the model that was looked up; start the run again")
-        data = PreparedData.open(prepared.path, quarantine=validated.path)
+        data = open_noted(prepared.path, validated.path)
         found = score(
             data,
             task,

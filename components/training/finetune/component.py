@@ -34,7 +34,7 @@ def finetune(  # type: ignore[no-untyped-def]
 
     from components.step import share_cores, step
     from eve_core.config import FinetuningConfig
-    from eve_core.data.prepared import PreparedData
+    from eve_core.data.versioning.location import open_noted
     from eve_core.evaluation.figures import training_figure
     from eve_core.model_digest import model_digest
     from eve_core.training import TrainingJob, launch, without_incidentals
@@ -43,13 +43,13 @@ def finetune(  # type: ignore[no-untyped-def]
     given = {"task_data": json.loads(task_data), "finetuning": json.loads(finetuning)}
     sources = [prepared.path, validated.path, pretrained.path]
     with step(f"finetune-{task}", run, inputs=sources, outputs=[checkpoint.path], params=given) as current:
-        data = PreparedData.open(prepared.path, quarantine=validated.path)
+        data = open_noted(prepared.path, validated.path)
         config = FinetuningConfig.model_validate(given["finetuning"])
         key = {**given, "finetuning": without_incidentals(config)}
         scratch = current.scratch(data.digest, data.quarantine_digest, model_digest(pretrained.path), key)
         job = TrainingJob(
             task=task,
-            prepared=prepared.path,
+            prepared=str(data.path),
             validated=validated.path,
             settings=given,
             pretrained=pretrained.path,

@@ -31,20 +31,20 @@ def pretrain(  # type: ignore[no-untyped-def]
 
     from components.step import step
     from eve_core.config import PretrainingConfig
-    from eve_core.data.prepared import PreparedData
+    from eve_core.data.versioning.location import open_noted
     from eve_core.evaluation.figures import pretraining_figures
     from eve_core.training import TrainingJob, launch, without_incidentals
 
     given = {"pretraining": pretraining, "model": model, "tokenizer": tokenizer}
     sources = [prepared.path, validated.path]
     with step("pretrain", run, inputs=sources, outputs=[pretrained.path], params=given) as current:
-        data = PreparedData.open(prepared.path, quarantine=validated.path)
+        data = open_noted(prepared.path, validated.path)
         config = PretrainingConfig.model_validate(pretraining)
         key = {**given, "pretraining": without_incidentals(config)}
         scratch = current.scratch(data.digest, data.quarantine_digest, key)
         job = TrainingJob(
             task=None,
-            prepared=prepared.path,
+            prepared=str(data.path),
             validated=validated.path,
             settings=given,
             pretrained=None,

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eve_core.config import RegistryConfig
+from eve_core.config import RegistryConfig, RunConfig
 from eve_core.registry.tracking import (
+    APPROVAL_TAG,
     CHANGED_TAG,
+    FAILURE_TAG,
     INPUTS_TAG,
     STEP_TAG,
     Tracking,
@@ -39,6 +41,8 @@ class StepSummary:
     """Its tags."""
     inputs: list[str]
     """MLflow runs of the steps before it."""
+    failure: str | None = None
+    """Why it failed; None when it did not."""
 
 
 @dataclass
@@ -55,6 +59,8 @@ class TaskSummary:
     """Version that is champion now."""
     changed: bool = False
     """Whether this run moved the champion alias."""
+    awaits_approval: str | None = None
+    """Version that somebody has to agree to; None when there is none."""
 
 
 @dataclass
@@ -79,6 +85,15 @@ class RunSummary:
                 values = task.blessing["metrics"].items()
                 found.update({f"{name}.{metric}": value for metric, value in values if value is not None})
         return found
+
+    def node_hours(self, config: RunConfig) -> float:
+        """Hours of the nodes that this run's training steps had; reused ones had theirs before."""
+        nodes = {"pretrain": config.pretraining.launch.nodes}
+        nodes |= {f"finetune-{name}": task.finetuning.launch.nodes for name, task in config.tasks.items()}
+        return (
+            sum(step.seconds * nodes[name] for name, step in self.steps.items() if name in nodes and not step.reused)
+            / 3600
+        )
 
     def artifact(self, registry: RegistryConfig, step: str, path: str) -> Path | None:
         """A local copy of an artifact of a step; None when there is none."""
@@ -117,6 +132,7 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
         entry.champion_after = now.version if now else None
         promoted = summary.steps.get(f"promote-{task}")
         entry.changed = promoted is not None and promoted.tags.get(CHANGED_TAG) == "true"
+        entry.awaits_approval = promoted.tags.get(APPROVAL_TAG) if promoted is not None else None
         compared = (entry.blessing or {}).get("champion_version")
         # A repeated run is compared with what its model was promoted over, but that model was champion before it.
         entry.champion_before = compared if entry.changed else entry.champion_after
@@ -145,6 +161,7 @@ def _step(run: Any, *, reused: bool) -> StepSummary:
         seconds=(end - run.info.start_time) / 1000,
         tags=tags,
         inputs=[run_id for run_id in tags.get(INPUTS_TAG, "").split(",") if run_id],
+        failure=tags.get(FAILURE_TAG, "it left no reason") if run.info.status == "FAILED" else None,
     )
 
 

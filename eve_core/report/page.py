@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from eve_core.config import RegistryConfig
+from eve_core.config import RegistryConfig, RunConfig
 from eve_core.report.collect import RunSummary
 from eve_core.whole_file import write_whole
 
@@ -15,14 +15,15 @@ _TITLES = {
 }
 
 
-def write_page(summary: RunSummary, registry: RegistryConfig, out: Path) -> None:
+def write_page(summary: RunSummary, config: RunConfig, out: Path) -> None:
     """Write the page for `summary` to `out`; pictures are embedded.
 
     Args:
         summary: from `collect`.
-        registry: where the figures are.
+        config: of the run.
         out: the HTML file.
     """
+    registry = config.registry
     tasks = [
         {
             "name": name,
@@ -33,7 +34,11 @@ def write_page(summary: RunSummary, registry: RegistryConfig, out: Path) -> None
         }
         for name, task in summary.tasks.items()
     ]
-    render("page.html", out, run=summary, pretraining=_figures(summary, registry, "pretrain"), tasks=tasks)
+    hours = summary.node_hours(config)
+    prices = config.pool.price_per_node_hour if config.pool else {}
+    costs = {kind: price * hours for kind, price in prices.items()}
+    pretraining = _figures(summary, registry, "pretrain")
+    render("page.html", out, run=summary, pretraining=pretraining, tasks=tasks, node_hours=hours, costs=costs)
 
 
 def render(template: str, out: Path, **content: Any) -> None:

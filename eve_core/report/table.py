@@ -25,7 +25,7 @@ def print_summary(config: RunConfig, key: str, folder: Path, console: "Console")
 
     summary = collect(config.registry, key)
     page = folder / "report.html"
-    write_page(summary, config.registry, page)
+    write_page(summary, config, page)
     table = Table(title=key, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
     table.add_column("metric", no_wrap=True)
@@ -68,7 +68,7 @@ def _verdict(task: TaskSummary) -> str:
         return "not judged"
     if not task.blessing["blessed"]:
         return "refused"
-    return "blessed"
+    return f"blessed, {task.awaits_approval} waits for approval" if task.awaits_approval else "blessed"
 
 
 def _number(value: float | None) -> str:

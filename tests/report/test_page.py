@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from eve_core.config import RegistryConfig
+from eve_core.config import RegistryConfig, load_config
 from eve_core.registry.tracking import step_run
 from eve_core.report import collect, write_page
 
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 # The figures of pre-training, and the words of the page above each.
 HEADINGS = {
     "training": "Losses and routers",
@@ -23,7 +24,8 @@ def page_of(registry: RegistryConfig, folder: Path, key: str, figures: list[str]
         for name in figures:
             (folder / key / "figures" / f"{name}.png").write_bytes(f"picture of {name}".encode())
         run.log_artifact(folder / key / "figures")
-    write_page(collect(registry, key), registry, folder / f"{key}.html")
+    config = load_config(DEMO).model_copy(update={"registry": registry})
+    write_page(collect(registry, key), config, folder / f"{key}.html")
     return (folder / f"{key}.html").read_text()
 
 

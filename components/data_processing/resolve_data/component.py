@@ -6,13 +6,14 @@ from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def resolve_data(data: dict, run: dict, config: dict, git_revision: str) -> str:
+def resolve_data(data: dict, revision: str, run: dict, config: dict, git_revision: str) -> str:
     """Turn a branch, a tag or HEAD into the commit it names now; everything after reads that commit. Never cached.
 
     As the first step it also records on the pipeline run what the whole run was given.
 
     Args:
         data: DataConfig.
+        revision: to read in place of the one that `data` names; empty for that.
         run: RunSettings.
         config: the whole RunConfig, for the record.
         git_revision: commit of the code.
@@ -35,7 +36,8 @@ def resolve_data(data: dict, run: dict, config: dict, git_revision: str) -> str:
                 CONFIG_DIGEST_TAG: RunConfig.model_validate(config).digest(),
             }
         )
-        commit = resolve_revision(DataConfig.model_validate(data)).commit
+        wanted = DataConfig.model_validate({**data, "revision": revision} if revision else data)
+        commit = resolve_revision(wanted).commit
         for record in (parent, current.run):
             record.set_tags({"eve.data_revision": commit})
     return commit

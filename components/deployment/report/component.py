@@ -6,29 +6,33 @@ from components.images import DATA_IMAGE
 
 
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
-def report(status: dsl.PipelineTaskFinalStatus, run: dict, page: dsl.Output[dsl.HTML]):  # type: ignore[no-untyped-def]
-    """End the run's MLflow record and write its report. Runs last, after a failure too.
+def report(status: dsl.PipelineTaskFinalStatus, run: dict, config: dict, page: dsl.Output[dsl.HTML]):  # type: ignore[no-untyped-def]
+    """End the run's MLflow record, write its report, and tell people. Runs last, after a failure too.
 
     Args:
         status: how the run ended.
         run: RunSettings.
+        config: the whole RunConfig.
         page: the report.
     """
     from pathlib import Path
 
     from components.step import pipeline_run_key
-    from eve_core.config import RunSettings
+    from eve_core.config import RunConfig, RunSettings
     from eve_core.registry.tracking import DATA_DIGEST_TAG, StepRun, finish_pipeline_run, parent_run
-    from eve_core.report import collect, write_page
+    from eve_core.report import collect, message, notify, write_page
 
     settings = RunSettings.model_validate(run)
     key = pipeline_run_key()
     summary = collect(settings.registry, key)
-    write_page(summary, settings.registry, Path(page.path))
+    whole = RunConfig.model_validate({**config, "registry": settings.registry})
+    succeeded = status.state == "SUCCEEDED"
+    write_page(summary, whole, Path(page.path))
     parent = parent_run(settings.registry, key)
-    parent.log_metrics(summary.metrics())
+    parent.log_metrics({**summary.metrics(), "node_hours": summary.node_hours(whole)})
     if "fetch-data" in summary.steps:  # the first step ended before the data was here, and fetching may be reused
         digest = {DATA_DIGEST_TAG: summary.steps["fetch-data"].tags.get(DATA_DIGEST_TAG, "")}
         for run_id in (parent.run_id, summary.steps["resolve-data"].run_id):
             StepRun(parent.tracking, run_id).set_tags(digest)
-    finish_pipeline_run(settings.registry, key, succeeded=status.state == "SUCCEEDED")
+    finish_pipeline_run(settings.registry, key, succeeded=succeeded)
+    print(notify(whole.notification, message(summary, succeeded=succeeded)))

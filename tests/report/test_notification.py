@@ -1,0 +1,92 @@
+"""People are told how a run ended, whatever happened, and nothing secret."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from eve_core.config import NotificationConfig
+from eve_core.report import RunSummary, TaskSummary, message, notify
+from eve_core.report.collect import StepSummary
+
+
+def summary(**tasks: TaskSummary) -> RunSummary:
+    return RunSummary("eve-base-1", "run-id", {}, tasks)
+
+
+BLESSED = {"blessed": True, "reasons": []}
+REFUSED = {"blessed": False, "reasons": ["accuracy 0.6 is below 0.65"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (TaskSummary("vqa", BLESSED, "3", "4", True), "vqa: blessed and promoted: version 4, before it 3"),
+        (TaskSummary("vqa", REFUSED, "3", "3"), "vqa: refused, champion is 3: accuracy 0.6 is below 0.65"),
+        (TaskSummary("vqa", REFUSED), "vqa: refused, champion is none: accuracy 0.6 is below 0.65"),
+        (TaskSummary("vqa", BLESSED, "3", "3"), "vqa: blessed, nothing changed: champion is 3"),
+        (
+            TaskSummary("vqa", BLESSED, "3", "3", awaits_approval="4"),
+            "vqa: blessed; version 4 waits for approval, champion is 3",
+        ),
+        (TaskSummary("vqa", None, None, "3"), "vqa: not judged; champion is 3"),
+    ],
+)
+def test_every_outcome_of_a_task_is_said(task, said):
+    assert message(summary(vqa=task), succeeded=True).splitlines() == ["EVE run eve-base-1 ended", said]
+
+
+def test_a_failure_is_said_with_its_reason():
+    failed = StepSummary("pretrain", "id", "FAILED", False, 3.0, {}, [], "the disk is full")
+    run = RunSummary("eve-base-1", "run-id", {"pretrain": failed})
+    assert message(run, succeeded=False) == "EVE run eve-base-1 FAILED\npretrain failed: the disk is full"
+
+
+@pytest.fixture
+def webhook(monkeypatch):
+    """A server that takes messages, and what it got; `status` is what it answers."""
+    got: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(Handler.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("EVE_WEBHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}/secret")
+    yield Handler, got
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_webhook_gets_the_message(webhook):
+    assert notify(NotificationConfig(), "all is well") == "notified"
+    assert webhook[1] == ["all is well"]
+
+
+def test_without_a_webhook_nobody_is_told(monkeypatch):
+    monkeypatch.delenv("EVE_WEBHOOK_URL", raising=False)
+    assert notify(NotificationConfig(), "all is well") == "nobody is notified: EVE_WEBHOOK_URL is not set"
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_webhook_that_refuses_stops_nothing_and_its_address_is_not_said(webhook, status):
+    webhook[0].status = status
+    said = notify(NotificationConfig(), "all is well")
+    assert said == f"the notification could not be sent ({status}); check the URL in EVE_WEBHOOK_URL"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/secret", "no address", "ftp://127.0.0.1/secret"])
+def test_an_address_that_leads_nowhere_stops_nothing(monkeypatch, address):
+    monkeypatch.setenv("EVE_WEBHOOK_URL", address)
+    said = notify(NotificationConfig(), "all is well")
+    assert "could not be sent" in said
+    assert "secret" not in said

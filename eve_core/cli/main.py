@@ -7,8 +7,9 @@ import typer
 from eve_core.cli.data import data_app
 from eve_core.cli.evaluation import gate, predict, score
 from eve_core.cli.model import convert_official
-from eve_core.cli.pipeline import check, compile_command, plan, retrain, run
+from eve_core.cli.pipeline import check, compile_command, logs, plan, run, status, submit
 from eve_core.cli.registry import champion_app, check_serving, promote, rollback
+from eve_core.cli.schedule import retrain, schedule_app
 from eve_core.cli.vocabulary import answers, tokenizer
 
 app = typer.Typer(
@@ -22,10 +23,14 @@ app.command()(retrain)
 app.command()(plan)
 app.command()(check)
 app.command(name="compile")(compile_command)
+app.command()(submit)
+app.command()(status)
+app.command()(logs)
 data_app.command()(answers)
 data_app.command()(tokenizer)
 app.add_typer(data_app, name="data")
 app.add_typer(champion_app, name="champion")
+app.add_typer(schedule_app, name="schedule")
 app.command()(score)
 app.command()(predict)
 app.command()(gate)

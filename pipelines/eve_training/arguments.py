@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eve_core.config import EvaluationConfig, RunConfig, RunSettings
+from eve_core.config import RunConfig, RunSettings
 from eve_core.config.section import Section
+from eve_core.data.versioning.git import is_url
+from eve_core.errors import UserError
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -17,36 +19,61 @@ _ROOT = Path(__file__).parents[2]
 
 
 def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
-    """The parameters of `eve_training` for one run.
+    """The parameters of the pipeline for one run.
 
     Every step gets its own section, so that changing one setting runs again only what depends on it. Sections of a task
     travel as JSON texts, because fields of loop items can be nothing else.
     """
-    tokenizer = _with_absolute(config.tokenizer, "path")
-    finetuning = {name: _with_absolute(task.finetuning, "answers") for name, task in config.tasks.items()}
-    evaluation = {name: _with_absolute_tables(task.evaluation) for name, task in config.tasks.items()}
-    tables = [part.table for section in evaluation.values() for part in section.slices]
-    files = [tokenizer.path, *(section.answers for section in finetuning.values()), *tables]
+    return _arguments(_with_absolute_paths(config), config)
+
+
+def cluster_arguments(config: RunConfig) -> dict[str, Any]:
+    """The same for a run on a cluster, whose steps see its volume and nothing of this machine.
+
+    Raises:
+        UserError: the config names something that is on this machine alone.
+    """
+    cluster = config.cluster
+    if cluster is None:
+        raise UserError("there is no section cluster in the config, which says where Kubeflow is; add it")
+    if config.registry.tracking_uri.partition("://")[0] not in ("http", "https", "databricks"):
+        raise UserError(
+            f"registry.tracking_uri {config.registry.tracking_uri} is on this machine; a cluster needs the URL of an "
+            "MLflow server"
+        )
+    named = {"data.repository": None if is_url(config.data.repository) else Path(config.data.repository)}
+    named |= {f"a file of the config ({path})": path for path in named_files(config)}
+    for what, path in named.items():
+        if path is not None and not path.is_absolute():
+            raise UserError(
+                f"{what} is on this machine; the cluster's steps see {cluster.mount_path}: put it there, and write the "
+                "absolute path, or for a repository its URL"
+            )
+    return _arguments(config.model_copy(update={"workspace": Path(cluster.mount_path) / config.workspace}), config)
+
+
+def _arguments(config: RunConfig, written: RunConfig) -> dict[str, Any]:
+    """For steps that see the files which `config` names; the record is of the config as it was `written`."""
     settings = RunSettings(
         seed=config.seed,
-        workspace=config.workspace.absolute(),
-        registry=config.registry.absolute(),
-        code_digest=code_digest([path for path in files if path is not None]),
+        workspace=config.workspace,
+        registry=config.registry,
+        code_digest=code_digest([path for path in named_files(config) if path.exists()]),
     )
     return {
         "run": _plain(settings),
-        "config": _plain(config),
+        "config": _plain(written),
         "data": _plain(config.data, {"repository", "path", "revision", "remote"}),
         "validation": _plain(config.validation),
-        "tokenizer": _plain(tokenizer),
+        "tokenizer": _plain(config.tokenizer),
         "model": _plain(config.model),
         "pretraining": _plain(config.pretraining),
         "tasks": [
             {
                 "target": name,
                 "data": task.data.model_dump_json(),
-                "finetuning": finetuning[name].model_dump_json(),
-                "evaluation": evaluation[name].model_dump_json(),
+                "finetuning": task.finetuning.model_dump_json(),
+                "evaluation": task.evaluation.model_dump_json(),
                 "gate": config.gate_of(name).model_dump_json(),
             }
             for name, task in config.tasks.items()
@@ -55,14 +82,42 @@ def pipeline_arguments(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def named_files(config: RunConfig) -> list[Path]:
+    """The files that a config names besides its data."""
+    found = [config.tokenizer.path, *(task.finetuning.answers for task in config.tasks.values())]
+    found += [part.table for task in config.tasks.values() for part in task.evaluation.slices]
+    return [path for path in found if path is not None]
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same run for processes with another working folder."""
+    tasks = {
+        name: task.model_copy(
+            update={
+                "finetuning": _with_absolute(task.finetuning, "answers"),
+                "evaluation": task.evaluation.model_copy(
+                    update={"slices": [_with_absolute(part, "table") for part in task.evaluation.slices]}
+                ),
+            }
+        )
+        for name, task in config.tasks.items()
+    }
+    repository = config.data.repository
+    data = {"repository": repository if is_url(repository) else str(Path(repository).absolute())}
+    return config.model_copy(
+        update={
+            "workspace": config.workspace.absolute(),
+            "registry": config.registry.absolute(),
+            "data": config.data.model_copy(update=data),
+            "tokenizer": _with_absolute(config.tokenizer, "path"),
+            "tasks": tasks,
+        }
+    )
+
+
 def _with_absolute(section: AnySection, field: str) -> AnySection:
-    """The section with a path, if it has one, for a process with another working folder."""
     path = getattr(section, field)
     return section if path is None else section.model_copy(update={field: path.absolute()})
-
-
-def _with_absolute_tables(section: EvaluationConfig) -> EvaluationConfig:
-    return section.model_copy(update={"slices": [_with_absolute(part, "table") for part in section.slices]})
 
 
 def _plain(section: Section, only: set[str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Running the pipeline on this machine: kfp.local, one subprocess a step, finished steps reused."""
+"""Running the pipeline on this machine: kfp.local, a subprocess or a container a step, finished steps reused."""
 
 import contextlib
 import logging
@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from components.step import RUN_KEY_VARIABLE
 from eve_core.config import RunConfig
 from eve_core.errors import UserError
 from pipelines.eve_training.arguments import pipeline_arguments, pipeline_name
 from pipelines.eve_training.display import Display
+
+Runner = Literal["subprocess", "docker"]
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,20 @@ class LocalRun:
     """Why it failed; None when it succeeded. A gate that refuses is no failure."""
 
 
-def run_locally(config: RunConfig, display: Display) -> LocalRun:
-    """Execute the pipeline with the subprocess runner.
+def run_locally(config: RunConfig, display: Display, runner: Runner = "subprocess") -> LocalRun:
+    """Execute the pipeline.
 
     Args:
         config: the run.
         display: shows the steps' progress.
+        runner: what steps are: subprocesses, or containers of the project's images.
 
     Raises:
-        UserError: the workspace cannot be written.
+        UserError: the workspace cannot be written; or there is no Docker, or an image is missing.
     """
     from kfp import local
 
-    from pipelines.eve_training.pipeline import eve_training
+    from pipelines.eve_training.pipeline import training_pipeline
 
     key = pipeline_name(config, datetime.now(UTC))
     workspace = config.workspace.absolute()
@@ -52,18 +56,23 @@ def run_locally(config: RunConfig, display: Display) -> LocalRun:
         raise UserError(
             f"the workspace {workspace} cannot be written ({error}); change `workspace` in the config"
         ) from None
+    arguments = pipeline_arguments(config)
+    kfp_runner: Any = local.SubprocessRunner(use_venv=False)
+    if runner == "docker":
+        from pipelines.eve_training.containers import container_runner
+
+        kfp_runner = container_runner(config, key, folder)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=kfp_runner,
         pipeline_root=str(workspace / "artifacts"),
         enable_caching=True,
         cache_root=str(workspace / "cache"),
         raise_on_error=True,
     )
-    arguments = pipeline_arguments(config)
     failed = False
     with _environment(key, folder), display.watching(folder), _logged(folder / "pipeline.log", display):
         try:
-            eve_training(**arguments)
+            training_pipeline()(**arguments)
         except RuntimeError as error:  # kfp's word for a failed step
             logging.getLogger(__name__).error("%s", error)
             failed = True

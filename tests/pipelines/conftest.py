@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-_DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 _WORLD = {"coco_images": 120, "nlvr2_pairs": 60, "flickr_images": 90, "flickr_test_images": 30}
 
 
@@ -18,7 +18,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     The gates of vqa and nlvr2 ask for what any model reaches, that of retrieval for what none can.
     """
     folder = tmp_path_factory.mktemp("run")
-    tree = yaml.safe_load(_DEMO.read_text())
+    tree = yaml.safe_load(DEMO.read_text())
     tree["name"] = "tiny"
     tree["workspace"] = str(folder / "eve")
     tree["registry"] = {

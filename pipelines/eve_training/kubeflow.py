@@ -1,0 +1,343 @@
+"""The pipeline on Kubeflow: submitted once, watched, read."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eve_core.config import ClusterConfig, RunConfig, digest
+from eve_core.data.versioning import resolve_revision
+from eve_core.errors import UserError
+from pipelines.eve_training.arguments import cluster_arguments
+from pipelines.eve_training.check import compile_pipeline
+from pipelines.eve_training.pipeline import NAME
+
+if TYPE_CHECKING:
+    import kfp
+
+TOKEN_VARIABLE = "KFP_TOKEN"
+SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
+ENDED = {SUCCEEDED, FAILED, "CANCELED", "SKIPPED"}
+_PAGE = 100
+_SECONDS_TO_ANSWER = 20
+_LINES = 1000
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run on Kubeflow."""
+
+    run_id: str
+    """Kubeflow's id of it."""
+    name: str
+    """Its name, which follows from what it computes."""
+    url: str
+    """Where people look at it."""
+    new: bool
+    """False when the same had been submitted before."""
+
+
+@dataclass(frozen=True)
+class StepState:
+    """A step of a run."""
+
+    name: str
+    """Its name."""
+    state: str
+    """PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, ..."""
+    seconds: float | None
+    """How long it ran, so far."""
+    error: str
+    """What Kubeflow says went wrong."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run, as Kubeflow has it."""
+
+    run_id: str
+    """Kubeflow's id of it."""
+    name: str
+    """Its name."""
+    state: str
+    """PENDING, RUNNING, SUCCEEDED, FAILED, CANCELED, ..."""
+    error: str
+    """What Kubeflow says went wrong."""
+    steps: list[StepState]
+    """In the order in which they began."""
+
+
+def submit(config: RunConfig) -> Submission:
+    """Start a run, unless the same one is there.
+
+    The same is the same config, code and data revision. One that failed or was cancelled is started anew: finished
+    steps are reused, and training goes on from its last checkpoint.
+
+    Args:
+        config: with a section cluster.
+
+    Raises:
+        UserError: the config does not fit a cluster, the data has no such revision, Kubeflow cannot be reached, does
+            not take the token, or refuses.
+    """
+    arguments = cluster_arguments(config)
+    commit = resolve_revision(config.data).commit
+    arguments["data"] = {**arguments["data"], "revision": commit}
+    cluster = _cluster(config)
+    name = f"{config.name}-{digest(arguments)[:12]}"
+    client = _connect(cluster)
+    earlier = [run for run in _runs_named(client, name) if run.display_name.removeprefix(name) in _numbers()]
+    alive = [run for run in earlier if run.state not in ENDED or run.state == SUCCEEDED]
+    if alive:
+        return Submission(alive[0].run_id, alive[0].display_name, _url(cluster, alive[0].run_id), False)
+    pipeline_id, version_id = _upload(client, config)
+    run = _asked(
+        cluster,
+        lambda: client.run_pipeline(
+            experiment_id=_experiment(client, cluster),
+            job_name=name + (f"-{len(earlier) + 1}" if earlier else ""),
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            params=arguments,
+            pipeline_root=cluster.pipeline_root,
+            service_account=cluster.service_account,
+        ),
+    )
+    return Submission(run.run_id, run.display_name or name, _url(cluster, run.run_id), True)
+
+
+def repeat(config: RunConfig, cron: str) -> bool:
+    """Let Kubeflow itself start a run at certain times, in place of an earlier such order for the same config.
+
+    Args:
+        config: with a section cluster.
+        cron: when, six fields, from seconds to the day of the week.
+
+    Returns:
+        False when just that is ordered already.
+
+    Raises:
+        UserError: see `submit`.
+    """
+    cluster, arguments = _cluster(config), cluster_arguments(config)
+    name = f"{config.name}-{digest({'cron': cron, **arguments})[:12]}"
+    client = _connect(cluster)
+    found = _asked(cluster, lambda: client.list_recurring_runs(page_size=_PAGE)).recurring_runs or []
+    mine = [run for run in found if run.display_name.rpartition("-")[0] == config.name]
+    pipeline_id, version_id = _upload(client, config)
+    if [run.display_name for run in mine] == [name]:
+        return False
+    _asked(
+        cluster,
+        lambda: client.create_recurring_run(
+            experiment_id=_experiment(client, cluster),
+            job_name=name,
+            cron_expression=cron,
+            max_concurrency=1,
+            no_catchup=True,
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            params=arguments,
+            pipeline_root=cluster.pipeline_root,
+            service_account=cluster.service_account,
+        ),
+    )
+    for run in mine:  # they cannot be changed
+        if run.display_name != name:
+            _asked(cluster, lambda run=run: client.delete_recurring_run(run.recurring_run_id))  # type: ignore[misc]
+    return True
+
+
+def status(config: RunConfig, run_id: str) -> RunState:
+    """How a run is.
+
+    Raises:
+        UserError: Kubeflow cannot be reached, does not take the token, or has no such run.
+    """
+    cluster = _cluster(config)
+    client = _connect(cluster)
+    run = _asked(cluster, lambda: client.get_run(run_id))
+    details = (run.run_details.task_details if run.run_details else None) or []
+    steps = [
+        StepState(task.display_name, task.state or "PENDING", _seconds(task), _message(task.error))
+        for task in sorted(details, key=lambda task: (task.start_time is None, str(task.start_time)))
+        if not task.display_name.endswith("-driver") and task.display_name not in ("root", "executor")
+    ]
+    return RunState(run.run_id, run.display_name, run.state or "PENDING", _message(run.error), steps)
+
+
+def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunState:
+    """Wait until a run has ended; for as long as Kubeflow does not answer, too.
+
+    Raises:
+        UserError: see `status`, at the first look.
+    """
+    state = status(config, run_id)
+    while state.state not in ENDED:
+        time.sleep(seconds_between)
+        with contextlib.suppress(UserError):
+            state = status(config, run_id)
+    return state
+
+
+def logs(config: RunConfig, run_id: str, step: str | None = None) -> Iterator[tuple[str, str]]:
+    """What a run's pods wrote: pairs of a pod's step and its log, of failed steps when none is named.
+
+    Raises:
+        UserError: see `status`; or there is no such step, the cluster cannot be reached, or the pods are gone.
+    """
+    from kubernetes import client as kubernetes_client
+    from kubernetes import config as kubernetes_config
+
+    cluster = _cluster(config)
+    run = _asked(cluster, lambda: _connect(cluster).get_run(run_id))
+    details = (run.run_details.task_details if run.run_details else None) or []
+    wanted = [task for task in details if (task.display_name == step if step else task.state == FAILED)]
+    if not wanted:
+        known = ", ".join(sorted({task.display_name for task in details})) or "none"
+        what = f"there is no step {step}" if step else "no step failed"
+        raise UserError(f"{what} in run {run_id}; its steps are {known}")
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            kubernetes_config.load_incluster_config()
+        else:
+            kubernetes_config.load_kube_config()
+    except kubernetes_config.ConfigException as error:
+        raise UserError(f"logs are the cluster's, and there is none to speak to ({error}); set KUBECONFIG") from None
+    pods = kubernetes_client.CoreV1Api()
+    for task in wanted:
+        names = [task.pod_name, *(child.pod_name for child in task.child_tasks or [])]
+        for name in filter(None, names):
+            try:
+                yield (
+                    task.display_name,
+                    pods.read_namespaced_pod_log(name, cluster.namespace, container="main", tail_lines=_LINES),
+                )
+            except kubernetes_client.ApiException as error:
+                yield task.display_name, f"the log of pod {name} is gone ({error.reason})"
+
+
+def _cluster(config: RunConfig) -> ClusterConfig:
+    if config.cluster is None:
+        raise UserError("there is no section cluster in the config, which says where Kubeflow is; add it")
+    return config.cluster
+
+
+def _connect(cluster: ClusterConfig) -> "kfp.Client":
+    token = os.environ.get(TOKEN_VARIABLE)
+    request = urllib.request.Request(f"{cluster.endpoint.rstrip('/')}/apis/v2beta1/healthz")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:  # the client itself tries for half a minute, and prints every attempt
+        urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError as error:
+        raise _refusal(cluster, error.code, error.reason) from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"Kubeflow at {cluster.endpoint} does not answer ({reason}); check cluster.endpoint, and that it can be "
+            "reached from here"
+        ) from None
+    import kfp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return _asked(
+            cluster, lambda: kfp.Client(host=cluster.endpoint, namespace=cluster.namespace, existing_token=token)
+        )
+
+
+def _asked(cluster: ClusterConfig, ask: Callable[[], Answer]) -> Answer:
+    """What the API answers; the client prints links that are wrong behind a proxy, and are left out."""
+    import kfp_server_api
+    import urllib3
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return ask()
+    except kfp_server_api.ApiException as error:
+        said = error.reason
+        with contextlib.suppress(TypeError, ValueError, AttributeError):
+            said = json.loads(error.body).get("message", said)
+        raise _refusal(cluster, error.status, said) from None
+    except urllib3.exceptions.HTTPError as error:
+        raise UserError(
+            f"Kubeflow at {cluster.endpoint} stopped answering ({type(error).__name__}); run the same command again"
+        ) from None
+
+
+def _refusal(cluster: ClusterConfig, code: int, said: str) -> UserError:
+    if code in (401, 403):
+        return UserError(
+            f"Kubeflow at {cluster.endpoint} does not let us in ({code}, {said}); put a fresh token into "
+            f"{TOKEN_VARIABLE}, and check that it may use namespace {cluster.namespace}"
+        )
+    return UserError(f"Kubeflow at {cluster.endpoint} refused ({code}): {said}")
+
+
+def _upload(client: "kfp.Client", config: RunConfig) -> tuple[str, str]:
+    """The pipeline's id, and that of the version that is this code on this cluster."""
+    cluster = _cluster(config)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / f"{NAME}.yaml"
+        compile_pipeline(package, config)
+        version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
+        pipeline_id = _asked(cluster, lambda: client.get_pipeline_id(NAME))
+        if pipeline_id is None:
+            pipeline_id = _asked(cluster, lambda: client.upload_pipeline(str(package), NAME)).pipeline_id
+        wanted = json.dumps({"predicates": [{"operation": 1, "key": "display_name", "stringValue": version}]})
+        found = _asked(cluster, lambda: client.list_pipeline_versions(pipeline_id, filter=wanted)).pipeline_versions
+        if found:
+            return pipeline_id, found[0].pipeline_version_id
+        uploaded = _asked(
+            cluster, lambda: client.upload_pipeline_version(str(package), version, pipeline_id=pipeline_id)
+        )
+        return pipeline_id, uploaded.pipeline_version_id
+
+
+def _experiment(client: "kfp.Client", cluster: ClusterConfig) -> str:
+    experiment_id: str = client.create_experiment(cluster.experiment).experiment_id
+    return experiment_id
+
+
+def _runs_named(client: "kfp.Client", name: str) -> list[Any]:
+    """Runs whose names begin so, the newest first."""
+    wanted = json.dumps(
+        {"predicates": [{"operation": 9, "key": "display_name", "stringValue": name}]}
+    )  # is a substring
+    found = client.list_runs(page_size=_PAGE, sort_by="created_at desc", filter=wanted).runs
+    return [run for run in found or [] if run.display_name.startswith(name)]
+
+
+def _numbers() -> set[str]:
+    """How the names of repeated runs go on."""
+    return {"", *(f"-{number}" for number in range(2, _PAGE))}
+
+
+def _url(cluster: ClusterConfig, run_id: str) -> str:
+    return f"{cluster.endpoint.rstrip('/')}/#/runs/details/{run_id}"
+
+
+def _seconds(task: Any) -> float | None:
+    if task.start_time is None:
+        return None
+    end = task.end_time
+    if end is None or end.year < 1971:  # how Kubeflow writes that it has not ended
+        end = task.start_time.now(task.start_time.tzinfo)
+    return float((end - task.start_time).total_seconds())
+
+
+def _message(error: Any) -> str:
+    return str(error.message) if error is not None and error.message else ""

@@ -1,13 +1,31 @@
-"""The retraining flow: resolve the data revision, see whether it was trained on already, run the workflow if not."""
+"""The retraining flow: is a run due, what would it cost, run it, ask for approval, promote, tell people."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
 
 from eve_core.config import RunConfig, load_config
+from eve_core.report import RunSummary
+from pipelines.retraining.due import Decision
+
+# A server that is away for a minute must not cost a night.
+_WAITS = [5.0, 20.0, 60.0]
 
 
-@task
+class Approval(RunInput):
+    """What somebody says to a model that waits for approval."""
+
+    approve: bool
+    """Whether it may become champion."""
+    reason: str
+    """Kept in the promotion log."""
+
+
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
 def data_revision(config: RunConfig) -> str:
     """The commit that the config's data revision stands for now."""
     from eve_core.data.versioning import resolve_revision
@@ -15,26 +33,49 @@ def data_revision(config: RunConfig) -> str:
     return resolve_revision(config.data).commit
 
 
-@task
-def trained_before(config: RunConfig, commit: str) -> str | None:
-    """Key of a finished run of the same config on the same data; None when there is none."""
-    from eve_core.registry.tracking import find_finished_run
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def decide_whether_due(config: RunConfig, commit: str, insist: bool) -> Decision:
+    """See `pipelines.retraining.due`."""
+    from pipelines.retraining.due import decide
 
-    return find_finished_run(config.registry, config_digest=config.digest(), data_revision=commit)
+    return decide(config, commit, datetime.now(UTC), insist=insist)
+
+
+@task
+def estimate_cost(config: RunConfig) -> float | None:
+    """What training will cost on the pool's cheapest nodes; None where no prices are known."""
+    if config.pool is None or not config.pool.price_per_node_hour:
+        return None
+    from eve_core.training.planning import count_examples, plan_run
+
+    plans = plan_run(config, count_examples(config)[0])
+    hours = sum((plan.hours or 0.0) * plan.nodes for plan in plans)
+    return hours * min(config.pool.price_per_node_hour.values())
 
 
 @task
 def run_workflow(config: RunConfig) -> str:
-    """Run the training pipeline here; its key.
+    """Run the training pipeline, here or on the cluster, and wait for its end; the key of the run.
 
     Raises:
         UserError: a step failed; the message has its reason.
     """
+    from eve_core.errors import UserError
+
+    if config.schedule.submit:
+        from pipelines.eve_training import kubeflow
+
+        submitted = kubeflow.submit(config)
+        print(f"{submitted.name}: {submitted.url}")
+        ended = kubeflow.wait(config, submitted.run_id)
+        if ended.state != kubeflow.SUCCEEDED:
+            failed = "; ".join(f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED)
+            raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {failed or ended.error}")
+        return submitted.run_id
     import sys
 
     from rich.console import Console
 
-    from eve_core.errors import UserError
     from pipelines.eve_training.display import Display
     from pipelines.eve_training.local import run_locally
 
@@ -44,19 +85,89 @@ def run_workflow(config: RunConfig) -> str:
     return finished.key
 
 
-@flow(name="eve-retraining")
-def retrain(config_path: Path) -> str:
-    """One retraining: at most one finished run for a config and a data revision.
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def collect_outcome(config: RunConfig, key: str) -> RunSummary:
+    """What the run came to, from MLflow."""
+    from eve_core.report import collect
+
+    return collect(config.registry, key)
+
+
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def promote_approved(config: RunConfig, name: str, version: str, reason: str) -> str:
+    """Make an approved version champion."""
+    from eve_core.registry.promotion import promote
+
+    promotion = promote(config.registry, task=name, version=version, reason=reason)
+    return f"{name}: version {promotion.champion} is champion, before it {promotion.previous or 'none'}"
+
+
+@flow(name="eve-retraining", persist_result=False)
+def retrain(config_path: Path, insist: bool = False) -> str:
+    """One retraining, if it is due; one at a time, and one finished run for a config and a data revision.
 
     Args:
         config_path: the run's YAML file.
+        insist: run it, whatever was done before.
 
     Returns:
         What was done, in words.
+
+    Raises:
+        UserError: another retraining of the config goes on, or something failed.
     """
+    from eve_core.report import notify
+    from pipelines.retraining.alone import alone
+
     config = load_config(config_path)
+    with alone(config):
+        try:
+            return _retrain(config, insist)
+        except Exception as error:
+            notify(config.notification, f"retraining {config.name} failed: {error}")
+            raise
+
+
+def _retrain(config: RunConfig, insist: bool) -> str:
+    from eve_core.report import notify
+    from pipelines.retraining.due import too_expensive
+
     commit = data_revision(config)
-    earlier = trained_before(config, commit)
-    if earlier is not None:
-        return f"nothing to do: {earlier} trained on data revision {commit[:12]}"
-    return f"{run_workflow(config)} trained on data revision {commit[:12]}"
+    decision = decide_whether_due(config, commit, insist)
+    if not decision.due:
+        return decision.reason
+    objection = None if insist else too_expensive(config.schedule, estimate_cost(config))
+    if objection is not None:
+        notify(config.notification, f"retraining {config.name}: {objection}")
+        return objection
+    key = run_workflow(config)
+    said = [f"{key} trained on data revision {commit[:12]}, because {decision.reason}"]
+    summary = collect_outcome(config, key)
+    waiting = {name: found.awaits_approval for name, found in summary.tasks.items() if found.awaits_approval}
+    if waiting:
+        said += _ask(config, key, waiting)
+        notify(config.notification, "\n".join(said))
+    return "; ".join(said)
+
+
+def _ask(config: RunConfig, key: str, waiting: dict[str, str]) -> list[str]:
+    """Ask about the versions that wait, and do as is said."""
+    from eve_core.report import notify
+
+    versions = ", ".join(f"{name} version {version}" for name, version in waiting.items())
+    notify(
+        config.notification, f"run {key}: {versions} waits for approval, for {config.schedule.approval_hours:g} hours"
+    )
+    try:
+        answer = pause_flow_run(
+            wait_for_input=Approval.with_initial_data(
+                description=f"Blessed in {key}: {versions}. May it become champion?", approve=False, reason=""
+            ),
+            timeout=int(config.schedule.approval_hours * 3600),
+        )
+    except FlowPauseTimeout:
+        return [f"nobody approved {versions} in time; `eve promote` still can"]
+    if not answer.approve:
+        return [f"{versions} was not approved: {answer.reason}"]
+    reason = f"approved: {answer.reason or 'no reason given'}"
+    return [promote_approved(config, name, version, reason) for name, version in waiting.items()]

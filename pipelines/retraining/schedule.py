@@ -1,0 +1,176 @@
+"""Prefect deployments of the retraining flow: one a config, with its times."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from eve_core.config import load_config
+from eve_core.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+FLOW = "eve-retraining"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A config's deployment."""
+
+    name: str
+    """The config's name."""
+    cron: str | None
+    """When it looks whether a run is due; None for never by itself."""
+    paused: bool
+    """Whether it looks at all."""
+    next: datetime | None
+    """When it looks next."""
+    last: str
+    """State of its newest run, in words."""
+    waiting: list[str]
+    """Runs that wait for approval."""
+
+
+def apply(config_path: Path) -> Deployed:
+    """Make the deployment of a config what its section schedule says; its work pool is made when missing.
+
+    Raises:
+        UserError: Prefect's server cannot be reached.
+    """
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.deployments.runner import EntrypointType, RunnerDeployment
+    from prefect.exceptions import ObjectNotFound
+
+    from pipelines.retraining.flow import retrain
+
+    config = load_config(config_path)
+    schedule = config.schedule
+    times = [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)] if schedule.cron else []
+    with _client() as client:
+        try:
+            client.read_work_pool(schedule.work_pool)
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=schedule.work_pool, type="process"))
+        deployment = retrain.to_deployment(
+            name=config.name,
+            schedules=times,
+            parameters={"config_path": str(config_path.absolute())},
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            work_pool_name=schedule.work_pool,
+            description=f"Retrains {config.name} when it is due.",
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        assert isinstance(deployment, RunnerDeployment)  # a coroutine, where it is called by one
+        deployment.apply()
+        return _deployed(client, config.name)
+
+
+def show() -> list[Deployed]:
+    """All deployments of the flow.
+
+    Raises:
+        UserError: Prefect's server cannot be reached.
+    """
+    with _client() as client:
+        found = client.read_deployments()
+        names = [deployment.name for deployment in found if deployment.entrypoint and _is_ours(deployment)]
+        return [_deployed(client, name) for name in sorted(names)]
+
+
+def pause(name: str, *, paused: bool = True) -> Deployed:
+    """Stop looking, or go on.
+
+    Raises:
+        UserError: there is no such deployment, or Prefect's server cannot be reached.
+    """
+    with _client() as client:
+        identifier = _found(client, name).id
+        (client.pause_deployment if paused else client.resume_deployment)(identifier)
+        return _deployed(client, name)
+
+
+def run_now(name: str, *, insist: bool = False) -> str:
+    """Ask a worker to look right now; with `insist`, to run whatever was done before. Prefect's name of the run.
+
+    Raises:
+        UserError: there is no such deployment, or Prefect's server cannot be reached.
+    """
+    with _client() as client:
+        run = client.create_flow_run_from_deployment(_found(client, name).id, parameters={"insist": insist})
+        return run.name
+
+
+def answer(name: str, *, approve: bool, reason: str) -> str:
+    """Answer the run that waits for approval; Prefect's name of it.
+
+    Raises:
+        UserError: no run waits, or Prefect's server cannot be reached.
+    """
+    with _client() as client:
+        waiting = _runs(client, _found(client, name).id, state="Paused")
+        if not waiting:
+            raise UserError(f"no run of {name} waits for approval; see `eve schedule list`")
+        run = waiting[0]
+        result = client.resume_flow_run(run.id, run_input={"approve": approve, "reason": reason})
+        if result.status.value != "ACCEPT":
+            raise UserError(f"Prefect did not take the answer: {getattr(result.details, 'reason', result.status)}")
+        return str(run.name)
+
+
+def _deployed(client: "SyncPrefectClient", name: str) -> Deployed:
+    deployment = _found(client, name)
+    times: list[Any] = [schedule.schedule for schedule in deployment.schedules if schedule.active]
+    runs = _runs(client, deployment.id)
+    scheduled = [run.expected_start_time for run in runs if run.state_name == "Scheduled"]
+    # A run that would overlap another is cancelled before it begins.
+    begun = [run for run in runs if run.state is not None and run.state.type.value not in ("SCHEDULED", "CANCELLED")]
+    last = f"{begun[0].name}: {begun[0].state_name}" if begun else "never ran"
+    waiting = [run.name for run in runs if run.state_name == "Paused"]
+    cron = times[0].cron if times else None
+    return Deployed(name, cron, bool(deployment.paused), min(scheduled, default=None), last, waiting)
+
+
+def _found(client: "SyncPrefectClient", name: str) -> Any:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(f"{FLOW}/{name}")
+    except ObjectNotFound:
+        raise UserError(f"{name} is not scheduled; `eve schedule apply --config FILE` does that") from None
+
+
+def _runs(client: "SyncPrefectClient", deployment: UUID, state: str | None = None) -> list[Any]:
+    """Of a deployment, the newest first."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+    )
+    return [run for run in found if state is None or run.state_name == state]
+
+
+def _is_ours(deployment: Any) -> bool:
+    return str(deployment.entrypoint).startswith("pipelines.retraining.flow")
+
+
+@contextlib.contextmanager
+def _client() -> Iterator["SyncPrefectClient"]:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    address = PREFECT_API_URL.value()
+    if address is None:
+        raise UserError("no Prefect server is named; start one (`prefect server start`) and set PREFECT_API_URL")
+    with get_client(sync_client=True) as client:
+        reason = client.api_healthcheck()
+        if reason is not None:
+            raise UserError(f"Prefect's server at {address} does not answer ({reason}); check PREFECT_API_URL")
+        yield client

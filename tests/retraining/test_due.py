@@ -1,0 +1,127 @@
+"""When a run is due; time is moved, MLflow is real."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from eve_core.config import DriftTrigger, RegistryConfig, ScheduleConfig, load_config
+from eve_core.registry.tracking import (
+    CONFIG_DIGEST_TAG,
+    DATA_REVISION_TAG,
+    finish_pipeline_run,
+    open_experiment,
+    parent_run,
+)
+from pipelines.retraining import due
+from pipelines.retraining.due import decide, has_drifted, too_expensive
+from tests.pipelines.conftest import DEMO
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """An empty MLflow database, which takes seconds to make."""
+    folder = tmp_path_factory.mktemp("empty")
+    open_experiment(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db", experiment="empty"))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def config(tmp_path, empty):
+    shutil.copyfile(empty, tmp_path / "mlflow.db")
+    registry = RegistryConfig(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "artifacts"))
+    return load_config(DEMO).model_copy(update={"registry": registry, "workspace": tmp_path})
+
+
+def scheduled(config, **settings):
+    return config.model_copy(update={"schedule": ScheduleConfig.model_validate(settings)})
+
+
+def run_of(config, key, commit, *, blessed=(1.0, 1.0), succeeded=True):
+    """A pipeline run that ended."""
+    parent = parent_run(config.registry, key)
+    parent.set_tags({CONFIG_DIGEST_TAG: config.digest(), DATA_REVISION_TAG: commit})
+    parent.log_metrics({f"task{place}.blessed": value for place, value in enumerate(blessed)})
+    finish_pipeline_run(config.registry, key, succeeded=succeeded)
+
+
+def test_a_new_data_revision_is_due_once(config):
+    assert decide(config, "commit-1", NOW).due
+    run_of(config, "run-1", "commit-1")
+    decision = decide(config, "commit-1", NOW)
+    assert not decision.due
+    assert decision.reason == "nothing to do: run-1 trained on data revision commit-1"
+    assert decide(config, "commit-2", NOW).due
+
+
+def test_a_run_that_failed_does_not_count(config):
+    run_of(config, "run-1", "commit-1", succeeded=False)
+    assert decide(config, "commit-1", NOW).due
+
+
+def test_another_config_is_another_matter_but_not_where_it_runs(config):
+    run_of(config, "run-1", "commit-1")
+    assert decide(config.model_copy(update={"seed": 99}), "commit-1", NOW).due
+    assert not decide(scheduled(config, cron="0 3 * * 1"), "commit-1", NOW).due
+
+
+def test_somebody_may_insist(config):
+    run_of(config, "run-1", "commit-1")
+    assert decide(config, "commit-1", NOW, insist=True).due
+
+
+def test_after_refusals_it_cools_down(config):
+    patient = scheduled(config, cool_down_days=7)
+    run_of(patient, "run-1", "commit-1", blessed=(0.0, 0.0))
+    decision = decide(patient, "commit-2", NOW + timedelta(days=6))
+    assert not decision.due
+    assert "cooling down until" in decision.reason
+    assert decide(patient, "commit-2", NOW + timedelta(days=8)).due
+    assert decide(patient, "commit-2", NOW, insist=True).due
+
+
+def test_a_single_blessing_is_no_reason_to_cool_down(config):
+    patient = scheduled(config, cool_down_days=7)
+    run_of(patient, "run-1", "commit-1", blessed=(0.0, 1.0))
+    assert decide(patient, "commit-2", NOW).due
+
+
+def test_new_data_may_have_to_wait_for_somebody(config):
+    decision = decide(scheduled(config, new_data=False), "commit-1", NOW)
+    assert not decision.due
+    assert "the schedule says to wait" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("distances", "is_due"),
+    [
+        ([], False),
+        ([0.9, 0.9], False),  # fewer than have to
+        ([0.1, 0.1, 0.9, 0.1, 0.1], False),  # one that sticks out
+        ([0.9, 0.1, 0.9, 0.1, 0.9], True),
+        ([0.9, 0.9, 0.9, 0.1, 0.1, 0.1], False),  # the first is out of the window
+        ([0.3, 0.3, 0.3, 0.3, 0.3], False),  # at the threshold
+    ],
+)
+def test_drift_has_to_last(distances, is_due):
+    assert has_drifted(DriftTrigger(threshold=0.3, windows=5, violations=3), distances).due is is_due
+
+
+def test_every_revision_is_measured_once_and_enough_of_them_are_due(config, monkeypatch):
+    drifting = scheduled(config, new_data=False, drift={"threshold": 0.3, "windows": 4, "violations": 2})
+    distances = {"commit-1": 0.1, "commit-2": 0.5, "commit-3": 0.2, "commit-4": 0.6}
+    measured = []
+    monkeypatch.setattr(due, "_measure", lambda config, commit: measured.append(commit) or distances[commit])
+    decisions = [decide(drifting, commit, NOW).due for commit in distances for _ in range(2)]
+    assert decisions == [False] * 6 + [True] * 2
+    assert measured == [*distances]
+
+
+@pytest.mark.parametrize(("cost", "started"), [(None, True), (99.0, True), (100.0, True), (101.0, False)])
+def test_what_costs_too_much_is_not_started(cost, started):
+    said = too_expensive(ScheduleConfig(max_cost=100), cost)
+    assert (said is None) is started
+    if said:
+        assert "it would cost about 101, and schedule.max_cost is 100" in said

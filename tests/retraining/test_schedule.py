@@ -1,0 +1,159 @@
+"""Schedules and approvals on a real Prefect server."""
+
+import contextvars
+import threading
+import time
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from eve_core.cli.main import app
+from eve_core.config import load_config
+from eve_core.errors import UserError
+from infra.local.servers import free_port
+from pipelines.retraining import schedule
+from tests.pipelines.conftest import DEMO
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a config with a schedule."""
+
+    def config(name: str, **settings):
+        tree = {"base": str(DEMO), "name": name, "workspace": str(tmp_path), "schedule": settings}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return path
+
+    return config
+
+
+def test_a_config_is_scheduled_and_changed_in_place(prefect, config):
+    first = schedule.apply(config("weekly", cron="0 3 * * 1", timezone="Europe/Berlin"))
+    assert (first.cron, first.paused, first.last, first.waiting) == ("0 3 * * 1", False, "never ran", [])
+    changed = schedule.apply(config("weekly", cron="30 4 * * *"))
+    assert changed.cron == "30 4 * * *"
+    assert [found.name for found in schedule.show()].count("weekly") == 1
+    assert schedule.apply(config("weekly")).cron is None
+
+
+def test_it_is_paused_and_goes_on(prefect, config):
+    schedule.apply(config("paused", cron="0 3 * * 1"))
+    assert schedule.pause("paused").paused
+    assert next(found for found in schedule.show() if found.name == "paused").paused
+    assert not schedule.pause("paused", paused=False).paused
+
+
+def test_only_one_run_at_a_time_is_let_through(prefect, config):
+    from prefect.client.orchestration import get_client
+
+    schedule.apply(config("alone", cron="0 3 * * 1"))
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/alone")
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    assert deployment.entrypoint == "pipelines.retraining.flow.retrain"  # wherever the package is installed
+    assert deployment.work_pool_name == "eve"
+
+
+def test_a_run_is_handed_to_a_worker_with_what_it_was_told(prefect, config):
+    from prefect.client.orchestration import get_client
+
+    path = config("now")
+    schedule.apply(path)
+    name = schedule.run_now("now", insist=True)
+    with get_client(sync_client=True) as client:
+        (run,) = [run for run in client.read_flow_runs() if run.name == name]
+    assert run.parameters == {"config_path": str(path), "insist": True}
+    assert run.state_name == "Scheduled"
+
+
+def test_what_is_not_scheduled_is_said(prefect):
+    for act in (schedule.pause, schedule.run_now):
+        with pytest.raises(UserError, match=r"unknown is not scheduled; `eve schedule apply --config FILE`"):
+            act("unknown")
+
+
+def test_a_server_that_is_away_is_said(tmp_path):
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+        pytest.raises(UserError, match=r"Prefect's server at http://127.*does not answer"),
+    ):
+        schedule.show()
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(UserError, match="no Prefect server is named"),
+    ):
+        schedule.show()
+
+
+def test_the_commands(prefect, config):
+    run = CliRunner()
+    applied = run.invoke(app, ["schedule", "apply", "--config", str(config("said", cron="0 3 * * 1"))])
+    assert applied.exit_code == 0, applied.output
+    assert "said: looks at '0 3 * * 1'" in applied.output
+    assert "said: looks at" in run.invoke(app, ["schedule", "list"]).output
+    assert "said: paused" in run.invoke(app, ["schedule", "pause", "said"]).output
+    assert "is handed to a worker" in run.invoke(app, ["schedule", "run-now", "said"]).output
+
+
+def _asking(config, answer):
+    """What comes of the question about a version, where `answer` is given to the run that waits."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+
+    from pipelines.retraining.flow import _ask
+
+    @flow(name="asking")
+    def asking() -> list[str]:
+        return _ask(config, "run-1", {"vqa": "4"})
+
+    def give() -> None:
+        with get_client(sync_client=True) as client:
+            for _ in range(300):
+                waiting = [run for run in client.read_flow_runs() if run.state_name == "Paused"]
+                if waiting:
+                    client.resume_flow_run(waiting[0].id, run_input=answer)
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(give,))
+    if answer is not None:
+        thread.start()
+    try:
+        return asking()
+    finally:
+        if answer is not None:
+            thread.join()
+
+
+def test_a_no_promotes_nothing(prefect, config):
+    settings = load_config(config("asked"))
+    said = _asking(settings, {"approve": False, "reason": "the slices look odd"})
+    assert said == ["vqa version 4 was not approved: the slices look odd"]
+
+
+def test_no_answer_is_a_no(prefect, config):
+    settings = load_config(config("asked", approval_hours=0.0005))
+    assert _asking(settings, None) == ["nobody approved vqa version 4 in time; `eve promote` still can"]
+
+
+def test_an_answer_that_nobody_waits_for_is_said(prefect, config):
+    schedule.apply(config("idle"))
+    with pytest.raises(UserError, match="no run of idle waits for approval"):
+        schedule.answer("idle", approve=True, reason="fine")
+
+
+def test_two_retrainings_of_a_config_do_not_overlap(config):
+    from pipelines.retraining.alone import alone
+
+    settings = load_config(config("twice"))
+    with alone(settings), pytest.raises(UserError, match="another retraining of twice goes on"), alone(settings):
+        pass
+    with alone(settings):
+        pass

@@ -12,34 +12,78 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from eve_core.errors import UserError
 
 _SECONDS_TO_START = 120
 
 
-class HttpServer:
-    """A process that answers HTTP on loopback; it can be taken away and brought back.
+class Process:
+    """A process that can be taken away and brought back.
 
     Args:
         name: names it in errors, and its log in `folder`.
-        command: what is run; "{port}" in it becomes the port.
+        command: what is run.
         folder: where its log is written.
-        health: path that it answers as soon as it works.
         environment: variables besides those of this process.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = [*command]
+        self._environment = environment or {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        with self.log.open("ab") as log:
+            environment = {**os.environ, **self._environment}
+            self.process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+
+    def stop(self) -> None:
+        """Kill it, with all its workers."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+
+class HttpServer(Process):
+    """A process that answers HTTP on loopback, at `uri`.
+
+    Args:
+        name: see `Process`.
+        command: see `Process`; "{port}" in it becomes the port.
+        folder: see `Process`.
+        health: path that it answers as soon as it works.
+        environment: see `Process`.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], folder: Path, health: str, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.name = name
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._command = [part.replace("{port}", str(self.port)) for part in command]
-        self._log = folder / f"{name}.log"
+        port = str(free_port())
+        super().__init__(name, [part.replace("{port}", port) for part in command], folder, environment)
+        self.uri = f"http://127.0.0.1:{port}"
         self._health = health
-        self._environment = {**os.environ, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers.
@@ -47,34 +91,16 @@ class HttpServer:
         Raises:
             UserError: it does not within two minutes.
         """
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=self._environment, start_new_session=True
-            )
+        super().start()
         until = time.monotonic() + _SECONDS_TO_START
-        while time.monotonic() < until and self._process.poll() is None:
+        while time.monotonic() < until and not self.ended():
             try:
-                urllib.request.urlopen(self.uri + self._health, timeout=2)
+                urllib.request.urlopen(self.uri + self._health, timeout=2).close()
                 return
             except OSError:
                 time.sleep(0.2)
         self.stop()
-        raise UserError(f"the {self.name} server does not start; it says why in {self._log}")
-
-    def stop(self) -> None:
-        """Kill it, with all its workers."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> "HttpServer":
-        self.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.stop()
+        raise UserError(f"the {self.name} server does not start; it says why in {self.log}")
 
 
 def mlflow_server(
@@ -102,8 +128,26 @@ def s3_server(folder: Path) -> HttpServer:
 def prefect_server(folder: Path) -> HttpServer:
     """Prefect's API, with its database in `folder`."""
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "{port}", "--no-ui"]
-    settings = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    settings = {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # In memory, as it is by default, a restart of the server would end every run that holds a deployment's slot.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
     return HttpServer("prefect", command, folder, "/api/health", settings)
+
+
+def prefect_worker(folder: Path, api: str, environment: Mapping[str, str] | None = None) -> Process:
+    """What runs the flows that Prefect's server hands out, as processes.
+
+    Args:
+        folder: for its log.
+        api: address of the API.
+        environment: what the flows need.
+    """
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "eve", "--type", "process"]
+    settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "worker"), **(environment or {})}
+    return Process("prefect-worker", command, folder, settings)
 
 
 @contextlib.contextmanager
@@ -129,7 +173,7 @@ def postgres() -> Iterator[str]:
         control = [f"{binaries}/pg_ctl", "--pgdata", f"{folder}/data", "--wait"]
         run(*control, "--log", f"{folder}/log", "--options", options, "start")
         try:
-            yield f"postgresql://eve@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg://eve@127.0.0.1:{port}/postgres"
         finally:
             run(*control, "--mode", "immediate", "stop")
     finally:

@@ -93,6 +93,10 @@ class StepRun:
         else:
             self.tracking.client.log_artifact(self.run_id, str(path))
 
+    def log_page(self, path: Path | str, name: str) -> None:
+        """Keep an HTML file as `name`.html, which MLflow shows as a page, whatever the file is called."""
+        self.tracking.client.log_text(self.run_id, Path(path).read_text(encoding="utf-8"), f"{name}.html")
+
 
 @contextlib.contextmanager
 def step_run(

@@ -104,6 +104,14 @@ def test_the_report_shows_pictures_and_verdicts(first: tuple[Path, RunConfig, st
     assert "http" not in page
 
 
+def test_the_pages_are_in_mlflow(first: tuple[Path, RunConfig, str]) -> None:
+    _, config, _ = first
+    run = _last_run(config)
+    client = MlflowClient(config.registry.tracking_uri)
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(run.run_id)}
+    assert "model.html" in {artifact.path for artifact in client.list_artifacts(run.steps["gate-vqa"].run_id)}
+
+
 def test_the_champion_answers_in_a_fresh_process(first: tuple[Path, RunConfig, str], tmp_path: Path) -> None:
     _, config, _ = first
     picture = next((config.workspace / "synthetic_world" / "coco" / "val2014").glob("*.jpg"))

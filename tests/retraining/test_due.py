@@ -15,6 +15,7 @@ from eve_core.registry.tracking import (
 )
 from pipelines.retraining import due
 from pipelines.retraining.due import decide, has_drifted, too_expensive
+from tests.data.versioning.conftest import write_prepared
 from tests.pipelines.conftest import DEMO
 
 NOW = datetime.now(UTC)
@@ -125,3 +126,36 @@ def test_what_costs_too_much_is_not_started(cost, started):
     assert (said is None) is started
     if said:
         assert "it would cost about 101, and schedule.max_cost is 100" in said
+
+
+def test_drift_is_measured_on_the_data_itself(config, tmp_path, monkeypatch):
+    """From the data behind the champion, as its validation kept it, to a new revision that is brought by DVC."""
+    from eve_core.config import DataConfig
+    from eve_core.data.prepared import PreparedData
+    from eve_core.data.versioning import publish, resolve_revision
+    from eve_core.quality import measure_drift, validate_data
+    from eve_core.registry.tracking import DATA_DIGEST_TAG, step_run
+    from eve_core.registry.versions import RegisteredVersion
+
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc"))
+    data = DataConfig(repository=str(tmp_path / "repository"), commit=True)
+    config = config.model_copy(update={"data": data})
+    validation = config.validation.model_copy(update={"enabled_suites": ["captions"]})
+    config = config.model_copy(update={"validation": validation})
+    short = {str(number): "a dog" for number in range(200)}
+    long = {str(number): "a small brown dog runs over the wet grass of a park" for number in range(200)}
+    before = PreparedData.open(write_prepared(tmp_path / "before", short))
+    report = validate_data(before, validation, tmp_path / "report").folder
+    with step_run(config.registry, "run-1", "validate-data") as run:
+        run.set_tags({DATA_DIGEST_TAG: before.digest})
+        run.log_artifact(report)
+    publish(data, write_prepared(tmp_path / "after", long))
+    commit = resolve_revision(data).commit
+    made = {"task": "vqa", "name": "eve-vqa", "version": "1", "model_digest": "", "metrics": {}, "blessing_digest": ""}
+    best = RegisteredVersion(**made, data_revision="", data_digest=before.digest, git_revision="", pipeline_run="run-1")
+    monkeypatch.setattr("eve_core.registry.promotion.champion", lambda registry, task: best)
+    distance = due._measure(config, commit)
+    assert distance == measure_drift(PreparedData.open(tmp_path / "after"), validation, report)
+    assert distance > 0.5
+    drifting = scheduled(config, new_data=False, drift={"threshold": 0.3, "windows": 1, "violations": 1})
+    assert decide(drifting, commit, NOW).due

@@ -29,6 +29,7 @@ def report(status: dsl.PipelineTaskFinalStatus, run: dict, config: dict, page: d
     succeeded = status.state == "SUCCEEDED"
     write_page(summary, whole, Path(page.path))
     parent = parent_run(settings.registry, key)
+    parent.log_page(page.path, "report")
     parent.log_metrics({**summary.metrics(), "node_hours": summary.node_hours(whole)})
     if "fetch-data" in summary.steps:  # the first step ended before the data was here, and fetching may be reused
         digest = {DATA_DIGEST_TAG: summary.steps["fetch-data"].tags.get(DATA_DIGEST_TAG, "")}

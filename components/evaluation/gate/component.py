@@ -56,5 +56,5 @@ def gate(
             }
         )
         current.run.log_artifact(blessing.path)
-        current.run.log_artifact(page.path)
+        current.run.log_page(page.path, "model")
     return verdict.blessed

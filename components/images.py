@@ -8,7 +8,12 @@ DATA_IMAGE = os.environ.get("EVE_DATA_IMAGE", f"eve-workflow-data-python:{_VERSI
 """Processor only: data, gates, registry."""
 TRAIN_IMAGE = os.environ.get("EVE_TRAIN_IMAGE", f"eve-workflow-train-python:{_VERSION}")
 """With CUDA: training and scoring."""
-WORKFLOW_IMAGE = os.environ.get("EVE_WORKFLOW_IMAGE", f"eve-workflow-workflow-python:{_VERSION}")
-"""Starts runs and keeps schedules; no step runs on it."""
-IMAGES = {"data": DATA_IMAGE, "train": TRAIN_IMAGE, "workflow": WORKFLOW_IMAGE}
+IMAGES = {
+    "data": DATA_IMAGE,
+    "train": TRAIN_IMAGE,
+    # No step runs on these: MLflow's and Prefect's servers; the worker that starts runs, and promotes what is approved,
+    # for which it has to serve it.
+    "services": os.environ.get("EVE_SERVICES_IMAGE", f"eve-workflow-services-python:{_VERSION}"),
+    "worker": os.environ.get("EVE_WORKER_IMAGE", f"eve-workflow-worker-python:{_VERSION}"),
+}
 """By role."""

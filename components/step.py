@@ -4,12 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eve_core.code_digest import code_digest
 from eve_core.config import RunSettings, flat
 from eve_core.errors import UserError, explain
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 RUN_KEY_VARIABLE = "EVE_PIPELINE_RUN"
 """Key of the pipeline run. In the environment, not a parameter, because a parameter would be part of the cache key."""
 _STAMP = "step.json"
+_DAYS_KEPT = 30
 
 
 class Step:
@@ -44,10 +48,18 @@ class Step:
         self.run.set_tags(self.data)
 
     def scratch(self, *inputs: Any) -> Path:
-        """A folder for checkpoints that the same step with the same `inputs` finds again after it was interrupted."""
+        """A folder for checkpoints that the same step with the same `inputs` finds again after it was interrupted.
+
+        It stays when the step is done, for what it made is on its way to Kubeflow's store then; those that nothing was
+        written to for a month are removed.
+        """
         key = hashlib.sha256(json.dumps([self.settings.code_digest, self.settings.seed, *inputs]).encode()).hexdigest()
         folder = self.settings.workspace / "scratch" / f"{self.name}-{key[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        for other in folder.parent.glob(f"{self.name}-*"):
+            if other.stat().st_mtime < time.time() - _DAYS_KEPT * 24 * 3600:
+                shutil.rmtree(other, ignore_errors=True)
         return folder
 
 
@@ -73,6 +85,11 @@ def step(
 
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "7"  # minutes, for nobody waits for an answer
     settings = RunSettings.model_validate(run)
+    if settings.source_digest not in ("", code_digest()):
+        raise UserError(
+            f"{name} runs other code than whoever started the run has, and its results would be taken for that code's; "
+            "build the images again (make images), or start the run from the commit that they are of"
+        )
     with told(name), step_run(settings.registry, pipeline_run_key(), name, params=flat(params or {})) as mlflow_run:
         sources = [stamp for folder in inputs if (stamp := _read_stamp(Path(folder)))]
         current = Step(name, settings, mlflow_run, next((stamp["data"] for stamp in sources if stamp["data"]), {}))

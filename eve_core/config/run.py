@@ -75,7 +75,9 @@ class RunSettings(Section):
     registry: RegistryConfig
     """Tracking and model registry."""
     code_digest: str
-    """sha256 of the code that the steps run; part of what a cached step was computed from."""
+    """sha256 of the code that the steps run and of files that the config names; a cached step is made from it."""
+    source_digest: str = ""
+    """sha256 of the code alone, which a step refuses to run for when its own is another; empty for any."""
 
 
 class NotificationConfig(Section):
@@ -120,7 +122,12 @@ class RunConfig(Section):
 
     def digest(self) -> str:
         """sha256 of what a run computes, whatever it runs on, and whenever."""
-        elsewhere = {"workspace", "pool", "cluster", "schedule", "notification"}
+        elsewhere: dict[str, Any] = {
+            **dict.fromkeys(("workspace", "pool", "cluster", "schedule", "notification", "registry"), True),
+            "data": {"repository", "remote"},
+            "pretraining": {"launch"},
+            "tasks": {name: {"finetuning": {"launch"}} for name in self.tasks},
+        }
         return digest(self.model_dump(mode="json", exclude=elsewhere))
 
     @model_validator(mode="after")
@@ -131,6 +138,12 @@ class RunConfig(Section):
             if task.finetuning.answers is not None and name != "vqa":
                 raise ValueError(f"tasks.{name}.finetuning.answers is for vqa alone; remove it")
         return self
+
+    def shared_workspace(self) -> Path:
+        """The workspace as whoever retrains sees it: on the cluster's volume, where runs are submitted to it."""
+        if self.schedule.submit and self.cluster is not None:
+            return Path(self.cluster.mount_path) / self.workspace
+        return self.workspace.absolute()
 
     def gate_of(self, task: TaskName) -> GateConfig:
         """A task's gate with its share of the error rate, so that all gates of the run keep it together."""

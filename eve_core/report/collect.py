@@ -43,6 +43,8 @@ class StepSummary:
     """MLflow runs of the steps before it."""
     failure: str | None = None
     """Why it failed; None when it did not."""
+    seconds_before: float = 0.0
+    """How long its earlier attempts in this run took."""
 
 
 @dataclass
@@ -87,13 +89,11 @@ class RunSummary:
         return found
 
     def node_hours(self, config: RunConfig) -> float:
-        """Hours of the nodes that this run's training steps had; reused ones had theirs before."""
+        """Hours of the nodes that this run's training steps had, in all attempts; reused ones had theirs before."""
         nodes = {"pretrain": config.pretraining.launch.nodes}
         nodes |= {f"finetune-{name}": task.finetuning.launch.nodes for name, task in config.tasks.items()}
-        return (
-            sum(step.seconds * nodes[name] for name, step in self.steps.items() if name in nodes and not step.reused)
-            / 3600
-        )
+        own = [step for name, step in self.steps.items() if name in nodes and not step.reused]
+        return sum((step.seconds_before + step.seconds) * nodes[step.name] for step in own) / 3600
 
     def artifact(self, registry: RegistryConfig, step: str, path: str) -> Path | None:
         """A local copy of an artifact of a step; None when there is none."""
@@ -115,6 +115,8 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
     summary = RunSummary(key, pipeline_run(registry, key, run_key=key))
     for run in step_runs(registry, key):
         step = _step(run, reused=False)
+        earlier = summary.steps.get(step.name)
+        step.seconds_before = earlier.seconds_before + earlier.seconds if earlier else 0.0
         summary.steps[step.name] = step
     for step in list(summary.steps.values()):
         _add_inputs(tracking, summary, step)

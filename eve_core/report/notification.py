@@ -1,5 +1,6 @@
 """Telling people how a run ended."""
 
+import http.client
 import json
 import os
 import urllib.request
@@ -49,6 +50,7 @@ def notify(config: NotificationConfig, text: str) -> str:
         request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=_SECONDS):
             return "notified"
-    except (OSError, ValueError) as error:  # an address in an error would give the secret away
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # What the error says may hold the address, which is a secret.
         reason = getattr(error, "code", None) or type(error).__name__
         return f"the notification could not be sent ({reason}); check the URL in {config.variable}"

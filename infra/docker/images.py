@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom
 
 _ROOT = Path(__file__).parents[2]
+_EXTRAS = {"data": [], "train": ["train"], "services": ["workflow"], "worker": ["train", "workflow"]}
+"""Of pyproject.toml, by role."""
 _LIST_PACKAGES = """
 import importlib.metadata as m, json
 print(json.dumps(sorted((d.metadata["Name"], d.version, d.metadata["License-Expression"]) for d in m.distributions())))
@@ -34,7 +36,7 @@ def build(role: str) -> str:
         raise UserError(f"there is no image {role}; choose of {', '.join(IMAGES)}")
     arguments = {
         "ROLE": role,
-        "EXTRA": "" if role == "data" else role,
+        "EXTRAS": " ".join(f"--extra {extra}" for extra in _EXTRAS[role]),
         "VERSION": importlib.metadata.version("eve-workflow"),
         "REVISION": git_revision(),
     }

@@ -1,13 +1,12 @@
 """A run's configuration as the parameters of the pipeline, and what they are checked against."""
 
-import hashlib
-import json
+import os
 import subprocess
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eve_core.code_digest import code_digest
 from eve_core.config import RunConfig, RunSettings
 from eve_core.config.section import Section
 from eve_core.data.versioning.git import is_url
@@ -59,6 +58,7 @@ def _arguments(config: RunConfig, written: RunConfig) -> dict[str, Any]:
         workspace=config.workspace,
         registry=config.registry,
         code_digest=code_digest([path for path in named_files(config) if path.exists()]),
+        source_digest=code_digest(),
     )
     return {
         "run": _plain(settings),
@@ -134,25 +134,10 @@ def pipeline_name(config: RunConfig, at: datetime) -> str:
     return f"{config.name}-{at:%Y%m%d-%H%M%S}-{at.microsecond // 1000:03d}"
 
 
-def code_digest(files: Sequence[Path] = ()) -> str:
-    """sha256 over the sources that steps run, so that a cached result is never that of other code.
-
-    Args:
-        files: files and folders that a config names besides its data; their contents count as well.
-    """
-    digest = hashlib.sha256()
-    for package in ("eve_core", "components"):
-        for path in sorted((_ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".yaml", ".html", ".css"):
-                digest.update(json.dumps([str(path.relative_to(_ROOT)), path.read_text(encoding="utf-8")]).encode())
-    for file in (found for path in files for found in ([path] if path.is_file() else sorted(path.rglob("*")))):
-        if file.is_file():
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def git_revision() -> str:
-    """The commit of this code, marked `-dirty` when files differ from it; "unknown" outside a git checkout."""
+    """The commit of this code, of the checkout or of the image, marked `-dirty` where files differ from it."""
+    if "EVE_GIT_REVISION" in os.environ:
+        return os.environ["EVE_GIT_REVISION"]
     described = subprocess.run(
         ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
         cwd=_ROOT,

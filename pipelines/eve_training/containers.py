@@ -42,7 +42,7 @@ def container_runner(config: RunConfig, key: str, folder: Path) -> Any:
 
     with _docker() as client:
         names = {tag for image in client.images.list() for tag in image.tags}
-    missing = [image for role, image in IMAGES.items() if role != "workflow" and image not in names]
+    missing = [IMAGES[role] for role in ("data", "train") if IMAGES[role] not in names]
     if missing:
         raise UserError(f"the images {', '.join(missing)} are not here; build them with `make images`")
     docker_task_handler.run_docker_container = _run_container

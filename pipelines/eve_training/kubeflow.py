@@ -35,6 +35,10 @@ _LINES = 1000
 Answer = TypeVar("Answer")
 
 
+class KubeflowAway(UserError):
+    """Kubeflow does not answer now, or cannot; later it may."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """A run on Kubeflow."""
@@ -79,7 +83,7 @@ class RunState:
     """In the order in which they began."""
 
 
-def submit(config: RunConfig) -> Submission:
+def submit(config: RunConfig, *, again: bool = False) -> Submission:
     """Start a run, unless the same one is there.
 
     The same is the same config, code and data revision. One that failed or was cancelled is started anew: finished
@@ -87,6 +91,7 @@ def submit(config: RunConfig) -> Submission:
 
     Args:
         config: with a section cluster.
+        again: start it although the same run has succeeded.
 
     Raises:
         UserError: the config does not fit a cluster, the data has no such revision, Kubeflow cannot be reached, does
@@ -96,10 +101,10 @@ def submit(config: RunConfig) -> Submission:
     commit = resolve_revision(config.data).commit
     arguments["data"] = {**arguments["data"], "revision": commit}
     cluster = _cluster(config)
-    name = f"{config.name}-{digest(arguments)[:12]}"
+    name = _name(config, arguments)
     client = _connect(cluster)
     earlier = [run for run in _runs_named(client, name) if run.display_name.removeprefix(name) in _numbers()]
-    alive = [run for run in earlier if run.state not in ENDED or run.state == SUCCEEDED]
+    alive = [run for run in earlier if run.state not in ENDED or (run.state == SUCCEEDED and not again)]
     if alive:
         return Submission(alive[0].run_id, alive[0].display_name, _url(cluster, alive[0].run_id), False)
     pipeline_id, version_id = _upload(client, config)
@@ -132,32 +137,33 @@ def repeat(config: RunConfig, cron: str) -> bool:
         UserError: see `submit`.
     """
     cluster, arguments = _cluster(config), cluster_arguments(config)
-    name = f"{config.name}-{digest({'cron': cron, **arguments})[:12]}"
+    name = _name(config, {"cron": cron, **arguments})
     client = _connect(cluster)
-    found = _asked(cluster, lambda: client.list_recurring_runs(page_size=_PAGE)).recurring_runs or []
-    mine = [run for run in found if run.display_name.rpartition("-")[0] == config.name]
-    pipeline_id, version_id = _upload(client, config)
-    if [run.display_name for run in mine] == [name]:
-        return False
-    _asked(
-        cluster,
-        lambda: client.create_recurring_run(
-            experiment_id=_experiment(client, cluster),
-            job_name=name,
-            cron_expression=cron,
-            max_concurrency=1,
-            no_catchup=True,
-            pipeline_id=pipeline_id,
-            version_id=version_id,
-            params=arguments,
-            pipeline_root=cluster.pipeline_root,
-            service_account=cluster.service_account,
-        ),
-    )
+    namespace = client.get_user_namespace() or None  # which this list, alone of all, does not add by itself
+    found = _asked(cluster, lambda: client.list_recurring_runs(page_size=_PAGE, namespace=namespace)).recurring_runs
+    mine = [run for run in found or [] if run.display_name.rpartition("-")[0] == config.name]
+    same = [run for run in mine if run.display_name == name]
+    if not same:
+        pipeline_id, version_id = _upload(client, config)
+        _asked(
+            cluster,
+            lambda: client.create_recurring_run(
+                experiment_id=_experiment(client, cluster),
+                job_name=name,
+                cron_expression=cron,
+                max_concurrency=1,
+                no_catchup=True,
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+                params=arguments,
+                pipeline_root=cluster.pipeline_root,
+                service_account=cluster.service_account,
+            ),
+        )
     for run in mine:  # they cannot be changed
-        if run.display_name != name:
+        if run not in same[:1]:
             _asked(cluster, lambda run=run: client.delete_recurring_run(run.recurring_run_id))  # type: ignore[misc]
-    return True
+    return not same
 
 
 def status(config: RunConfig, run_id: str) -> RunState:
@@ -182,12 +188,12 @@ def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunSt
     """Wait until a run has ended; for as long as Kubeflow does not answer, too.
 
     Raises:
-        UserError: see `status`, at the first look.
+        UserError: see `status`; but for a server that is away, after the first look.
     """
     state = status(config, run_id)
     while state.state not in ENDED:
         time.sleep(seconds_between)
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(KubeflowAway):
             state = status(config, run_id)
     return state
 
@@ -239,14 +245,17 @@ def _connect(cluster: ClusterConfig) -> "kfp.Client":
     token = os.environ.get(TOKEN_VARIABLE)
     request = urllib.request.Request(f"{cluster.endpoint.rstrip('/')}/apis/v2beta1/healthz")
     if token:
-        request.add_header("Authorization", f"Bearer {token}")
+        request.add_unredirected_header("Authorization", f"Bearer {token}")  # not to where a login page is
     try:  # the client itself tries for half a minute, and prints every attempt
-        urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
+        with urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER) as answer:
+            json.loads(answer.read())
+    except ValueError:
+        raise _refusal(cluster, 401, "it answers with a page, perhaps to log in") from None
     except urllib.error.HTTPError as error:
         raise _refusal(cluster, error.code, error.reason) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise UserError(
+        raise KubeflowAway(
             f"Kubeflow at {cluster.endpoint} does not answer ({reason}); check cluster.endpoint, and that it can be "
             "reached from here"
         ) from None
@@ -273,7 +282,7 @@ def _asked(cluster: ClusterConfig, ask: Callable[[], Answer]) -> Answer:
             said = json.loads(error.body).get("message", said)
         raise _refusal(cluster, error.status, said) from None
     except urllib3.exceptions.HTTPError as error:
-        raise UserError(
+        raise KubeflowAway(
             f"Kubeflow at {cluster.endpoint} stopped answering ({type(error).__name__}); run the same command again"
         ) from None
 
@@ -284,7 +293,8 @@ def _refusal(cluster: ClusterConfig, code: int, said: str) -> UserError:
             f"Kubeflow at {cluster.endpoint} does not let us in ({code}, {said}); put a fresh token into "
             f"{TOKEN_VARIABLE}, and check that it may use namespace {cluster.namespace}"
         )
-    return UserError(f"Kubeflow at {cluster.endpoint} refused ({code}): {said}")
+    kind = KubeflowAway if code >= 500 else UserError
+    return kind(f"Kubeflow at {cluster.endpoint} refused ({code}): {said}")
 
 
 def _upload(client: "kfp.Client", config: RunConfig) -> tuple[str, str]:
@@ -319,6 +329,11 @@ def _runs_named(client: "kfp.Client", name: str) -> list[Any]:
     )  # is a substring
     found = client.list_runs(page_size=_PAGE, sort_by="created_at desc", filter=wanted).runs
     return [run for run in found or [] if run.display_name.startswith(name)]
+
+
+def _name(config: RunConfig, arguments: dict[str, Any]) -> str:
+    """Of what a run computes, whatever the commit is called that the same code is from."""
+    return f"{config.name}-{digest({**arguments, 'git_revision': ''})[:12]}"
 
 
 def _numbers() -> set[str]:

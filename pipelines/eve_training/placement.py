@@ -23,7 +23,9 @@ def place(task: dsl.PipelineTask, kind: Kind, cluster: ClusterConfig | None) -> 
     task.set_cpu_request(asked.cpu).set_cpu_limit(asked.cpu)
     task.set_memory_request(asked.memory).set_memory_limit(asked.memory)
     if asked.retries:
-        task.set_retry(asked.retries, backoff_duration="60s", backoff_factor=2, backoff_max_duration="3600s")
+        # The longest duration is that of all attempts together: later ones would not be made.
+        longest = int(asked.hours * 3600 * (asked.retries + 1))
+        task.set_retry(asked.retries, backoff_duration="300s", backoff_factor=1, backoff_max_duration=f"{longest}s")
     if asked.gpus:
         _to_gpu_pool(task, asked.gpus, cluster)
     if asked.shared_memory:

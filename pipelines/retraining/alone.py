@@ -8,18 +8,24 @@ from eve_core.config import RunConfig
 from eve_core.errors import UserError
 
 
+class Busy(UserError):
+    """Another retraining of the config goes on."""
+
+
 @contextlib.contextmanager
 def alone(config: RunConfig) -> Iterator[None]:
-    """Keep other retrainings of the config on this machine out; a deployment's concurrency limit keeps out the rest.
+    """Keep other retrainings of the config out.
+
+    A deployment's limit of one run is not enough: Prefect gives the slot of a run that waits for approval to the next.
 
     Raises:
-        UserError: one goes on.
+        Busy: one goes on.
     """
-    folder = config.workspace.absolute()
+    folder = config.shared_workspace()
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"retraining-{config.name}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another retraining of {config.name} goes on in {folder}; wait for it to end") from None
+            raise Busy(f"another retraining of {config.name} goes on in {folder}; wait for it to end") from None
         yield

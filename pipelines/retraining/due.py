@@ -124,7 +124,7 @@ def _measure(config: RunConfig, commit: str) -> float | None:
     digests = {version.data_digest for version in champions if version is not None}
     with TemporaryDirectory() as scratch:
         at_commit = config.data.model_copy(update={"revision": commit})
-        data = fetch_to_workspace(at_commit, config.workspace, Path(scratch))
+        data = fetch_to_workspace(at_commit, config.shared_workspace(), Path(scratch))
         if data.digest in digests:
             return 0.0
         reports = [statistics_of_data(config.registry, digest, Path(scratch) / digest) for digest in digests]

@@ -54,7 +54,7 @@ def estimate_cost(config: RunConfig) -> float | None:
 
 
 @task
-def run_workflow(config: RunConfig) -> str:
+def run_workflow(config: RunConfig, insist: bool) -> str:
     """Run the training pipeline, here or on the cluster, and wait for its end; the key of the run.
 
     Raises:
@@ -65,7 +65,7 @@ def run_workflow(config: RunConfig) -> str:
     if config.schedule.submit:
         from pipelines.eve_training import kubeflow
 
-        submitted = kubeflow.submit(config)
+        submitted = kubeflow.submit(config, again=insist)
         print(f"{submitted.name}: {submitted.url}")
         ended = kubeflow.wait(config, submitted.run_id)
         if ended.state != kubeflow.SUCCEEDED:
@@ -94,6 +94,31 @@ def collect_outcome(config: RunConfig, key: str) -> RunSummary:
 
 
 @task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def earlier_run(config: RunConfig, commit: str) -> str | None:
+    """Key of the finished run of the config on a data revision."""
+    from eve_core.registry.tracking import find_finished_run
+
+    return find_finished_run(config.registry, config_digest=config.digest(), data_revision=commit)
+
+
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def still_waiting(config: RunConfig, summary: RunSummary) -> dict[str, str]:
+    """The versions of a run that wait for approval and still are their tasks' candidates, by task."""
+    from eve_core.registry.models import CANDIDATE, aliases, registered_name
+    from eve_core.registry.tracking import open_experiment
+
+    if not config.registry.approval:
+        return {}
+    tracking = open_experiment(config.registry)
+    found = {name: task.awaits_approval for name, task in summary.tasks.items() if task.awaits_approval}
+    return {
+        name: version
+        for name, version in found.items()
+        if aliases(tracking, registered_name(config.registry, name)).get(CANDIDATE) == version
+    }
+
+
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
 def promote_approved(config: RunConfig, name: str, version: str, reason: str) -> str:
     """Make an approved version champion."""
     from eve_core.registry.promotion import promote
@@ -114,18 +139,20 @@ def retrain(config_path: Path, insist: bool = False) -> str:
         What was done, in words.
 
     Raises:
-        UserError: another retraining of the config goes on, or something failed.
+        UserError: something failed.
     """
     from eve_core.report import notify
-    from pipelines.retraining.alone import alone
+    from pipelines.retraining.alone import Busy, alone
 
     config = load_config(config_path)
-    with alone(config):
-        try:
+    try:
+        with alone(config):
             return _retrain(config, insist)
-        except Exception as error:
-            notify(config.notification, f"retraining {config.name} failed: {error}")
-            raise
+    except Busy as error:
+        return f"nothing done: {error}"
+    except Exception as error:
+        notify(config.notification, f"retraining {config.name} failed: {error}")
+        raise
 
 
 def _retrain(config: RunConfig, insist: bool) -> str:
@@ -135,19 +162,28 @@ def _retrain(config: RunConfig, insist: bool) -> str:
     commit = data_revision(config)
     decision = decide_whether_due(config, commit, insist)
     if not decision.due:
-        return decision.reason
-    objection = None if insist else too_expensive(config.schedule, estimate_cost(config))
+        return _ask_again(config, commit) or decision.reason
+    limited = config.schedule.max_cost is not None and not insist
+    objection = too_expensive(config.schedule, estimate_cost(config)) if limited else None
     if objection is not None:
         notify(config.notification, f"retraining {config.name}: {objection}")
         return objection
-    key = run_workflow(config)
+    key = run_workflow(config, insist)
     said = [f"{key} trained on data revision {commit[:12]}, because {decision.reason}"]
-    summary = collect_outcome(config, key)
-    waiting = {name: found.awaits_approval for name, found in summary.tasks.items() if found.awaits_approval}
+    waiting = still_waiting(config, collect_outcome(config, key))
     if waiting:
         said += _ask(config, key, waiting)
         notify(config.notification, "\n".join(said))
     return "; ".join(said)
+
+
+def _ask_again(config: RunConfig, commit: str) -> str:
+    """The question of an earlier run that nobody was there to ask, or to hear the answer to; empty without one."""
+    key = earlier_run(config, commit)
+    if key is None:
+        return ""
+    waiting = still_waiting(config, collect_outcome(config, key))
+    return "; ".join(_ask(config, key, waiting)) if waiting else ""
 
 
 def _ask(config: RunConfig, key: str, waiting: dict[str, str]) -> list[str]:

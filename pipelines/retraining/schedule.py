@@ -63,6 +63,7 @@ def apply(config_path: Path) -> Deployed:
             parameters={"config_path": str(config_path.absolute())},
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             work_pool_name=schedule.work_pool,
+            job_variables={"working_dir": str(Path.cwd())},  # where the config's relative paths are from
             description=f"Retrains {config.name} when it is due.",
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
@@ -113,7 +114,7 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
         UserError: no run waits, or Prefect's server cannot be reached.
     """
     with _client() as client:
-        waiting = _runs(client, _found(client, name).id, state="Paused")
+        waiting = _runs(client, _found(client, name).id, ["PAUSED"])
         if not waiting:
             raise UserError(f"no run of {name} waits for approval; see `eve schedule list`")
         run = waiting[0]
@@ -126,12 +127,11 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
 def _deployed(client: "SyncPrefectClient", name: str) -> Deployed:
     deployment = _found(client, name)
     times: list[Any] = [schedule.schedule for schedule in deployment.schedules if schedule.active]
-    runs = _runs(client, deployment.id)
-    scheduled = [run.expected_start_time for run in runs if run.state_name == "Scheduled"]
+    scheduled = [run.expected_start_time for run in _runs(client, deployment.id, ["SCHEDULED"])]
     # A run that would overlap another is cancelled before it begins.
-    begun = [run for run in runs if run.state is not None and run.state.type.value not in ("SCHEDULED", "CANCELLED")]
+    begun = _runs(client, deployment.id, ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED"])
     last = f"{begun[0].name}: {begun[0].state_name}" if begun else "never ran"
-    waiting = [run.name for run in runs if run.state_name == "Paused"]
+    waiting = [run.name for run in _runs(client, deployment.id, ["PAUSED"])]
     cron = times[0].cron if times else None
     return Deployed(name, cron, bool(deployment.paused), min(scheduled, default=None), last, waiting)
 
@@ -145,16 +145,22 @@ def _found(client: "SyncPrefectClient", name: str) -> Any:
         raise UserError(f"{name} is not scheduled; `eve schedule apply --config FILE` does that") from None
 
 
-def _runs(client: "SyncPrefectClient", deployment: UUID, state: str | None = None) -> list[Any]:
-    """Of a deployment, the newest first."""
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+def _runs(client: "SyncPrefectClient", deployment: UUID, states: list[str]) -> list[Any]:
+    """Of a deployment, in a state of one of these types, the newest first."""
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterDeploymentId,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
 
-    found = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment])),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+    types = FlowRunFilterStateType(any_=[StateType(state) for state in states])
+    wanted = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), state=FlowRunFilterState(type=types)
     )
-    return [run for run in found if state is None or run.state_name == state]
+    return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
 
 
 def _is_ours(deployment: Any) -> bool:

@@ -33,22 +33,21 @@ def place(tmp_path_factory):
 
 
 def _away(place: Place, gone: list[str]) -> None:
-    """Take each server away for a minute once the run is there, one after the other."""
+    """Take the servers away for a minute, once the run is there."""
     client = MlflowClient(place.mlflow.uri)
     while not (experiments := client.search_experiments(filter_string="name = 'eve'")) or not client.search_runs(
         [experiments[0].experiment_id], "tags.`eve.step` = 'validate-data'"
     ):
         time.sleep(0.5)
+    assert place.s3.process is not None
     for server in (place.mlflow, place.prefect):
         server.stop()
-        time.sleep(60)
-        server.start()
-        gone.append(server.name)
-    assert place.s3.process is not None
     os.killpg(place.s3.process.pid, signal.SIGSTOP)  # what it holds is in its memory
-    time.sleep(30)
+    time.sleep(60)
     os.killpg(place.s3.process.pid, signal.SIGCONT)
-    gone.append(place.s3.name)
+    for server in (place.mlflow, place.prefect):
+        server.start()
+    gone += [server.name for server in (place.mlflow, place.prefect, place.s3)]
 
 
 def test_a_schedule_fires_and_there_is_a_champion(place: Place, tiny_run: dict[str, Any], tmp_path: Path) -> None:

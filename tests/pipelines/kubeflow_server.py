@@ -75,10 +75,12 @@ class KubeflowServer:
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         route = parts.path.removeprefix("/apis/v2beta1/")
         if route == "healthz":
-            return 200, {"multi_user": False}
+            return 200, {"multi_user": True}
         if route.startswith("pipelines"):
             return self._pipelines(method, route, query, body, headers)
         kind, _, identifier = route.partition("/")
+        if method == "GET" and not identifier and "experiment_id" not in query and query.get("namespace") != "eve":
+            return 400, {"message": "a namespace has to be named in multi-user mode"}
         if kind not in _MODELS:
             return 404, {"message": f"no route {route}"}
         if method == "POST":
@@ -133,6 +135,8 @@ class KubeflowServer:
         unknown = _unknown(content, _MODELS[kind])
         if unknown:
             return 400, {"message": f"unknown field {unknown}"}
+        if kind == "experiments" and content.get("namespace") != "eve":
+            return 400, {"message": "an experiment has a namespace in multi-user mode"}
         if kind != "experiments":
             reference = content["pipeline_version_reference"]
             version = self.made["versions"].get(reference["pipeline_version_id"])

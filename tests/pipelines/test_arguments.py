@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eve_core.code_digest import code_digest
 from eve_core.config import PretrainingConfig, RunConfig
-from pipelines.eve_training.arguments import code_digest, pipeline_arguments
+from pipelines.eve_training.arguments import pipeline_arguments
 
 _DEMO = yaml.safe_load((Path(__file__).parents[2] / "configs" / "demo.yaml").read_text())
 

@@ -98,8 +98,9 @@ def test_every_step_has_its_image_limits_time_and_retries(on_cluster: Any, confi
         assert resources["resourceMemoryLimit"] == wanted.memory
         assert int(asked[name]["activeDeadlineSeconds"]) == wanted.hours * 3600
         retry = tasks[name]["retryPolicy"]
-        assert (retry["maxRetryCount"], retry["backoffFactor"]) == (wanted.retries, 2.0)
-        assert (retry["backoffDuration"], retry["backoffMaxDuration"]) == ("60s", "3600s")
+        assert (retry["maxRetryCount"], retry["backoffFactor"]) == (wanted.retries, 1.0)
+        every_attempt = int(wanted.hours * 3600 * (wanted.retries + 1))  # Argo counts from the first one's start
+        assert (retry["backoffDuration"], retry["backoffMaxDuration"]) == ("300s", f"{every_attempt}s")
 
 
 def test_every_step_has_volume_user_run_key_and_secrets_by_reference(on_cluster: Any) -> None:

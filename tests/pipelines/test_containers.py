@@ -10,16 +10,16 @@ import pytest
 from kfp.local import docker_task_handler
 
 from components.images import IMAGES
+from eve_core.code_digest import code_digest
 from eve_core.config import ClusterConfig, load_config
 from eve_core.errors import UserError
 from eve_core.report import RunSummary, collect
 from pipelines.eve_training import containers
-from pipelines.eve_training.arguments import code_digest
 from pipelines.eve_training.containers import container_runner, mounted_folders
 from tests.pipelines.conftest import write
 
 pytestmark = pytest.mark.slow
-_CODE = "from pipelines.eve_training.arguments import code_digest; print(code_digest())"
+_CODE = "from eve_core.code_digest import code_digest; print(code_digest())"
 
 
 @pytest.fixture(scope="module")

@@ -190,15 +190,60 @@ def test_waiting_outlives_a_server_that_is_away(config, server):
     looks = iter(range(10))
 
     def later() -> None:
-        if next(looks) == 1:
+        look = next(looks)
+        if look == 1:
             server.failing = 2
-        if next(looks) > 5:
+        if look == 5:
             server.end(submitted.run_id, "SUCCEEDED")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kubeflow.time, "sleep", lambda seconds: later())
         assert kubeflow.wait(config, submitted.run_id).state == "SUCCEEDED"
-    assert server.failing == 0
+    assert (server.failing, next(looks)) == (0, 6)
+
+
+@pytest.mark.parametrize(("token", "gone"), [("fresh", False), (None, True)])
+def test_waiting_ends_where_nobody_will_answer_any_more(config, server, monkeypatch, token, gone):
+    submitted = kubeflow.submit(config)
+
+    def later(seconds: float) -> None:
+        server.token = token
+        if gone:
+            server.made["runs"].clear()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kubeflow.time, "sleep", later)
+        with pytest.raises(UserError, match="not found" if gone else "put a fresh token into KFP_TOKEN"):
+            kubeflow.wait(config, submitted.run_id)
+
+
+def test_somebody_may_insist_on_the_same_run_again(config, server):
+    first = kubeflow.submit(config)
+    assert not kubeflow.submit(config, again=True).new  # it is still running
+    server.end(first.run_id, "SUCCEEDED")
+    assert kubeflow.submit(config, again=True).name == f"{first.name}-2"
+
+
+def test_the_commits_name_does_not_make_another_run(config, server, monkeypatch):
+    first = kubeflow.submit(config)
+    monkeypatch.setenv("EVE_GIT_REVISION", "the same code from elsewhere")
+    assert kubeflow.submit(config).run_id == first.run_id
+
+
+def test_an_order_that_was_interrupted_is_put_in_order(config, server):
+    kubeflow.repeat(config, "0 0 3 * * 1")
+    (ordered,) = server.made["recurringruns"].values()
+    for place, name in enumerate(("eve-base-cluster-old", ordered["display_name"])):
+        server.made["recurringruns"][str(place)] = {**ordered, "recurring_run_id": str(place), "display_name": name}
+    assert not kubeflow.repeat(config, "0 0 3 * * 1")
+    assert [one["display_name"] for one in server.made["recurringruns"].values()] == [ordered["display_name"]]
+
+
+def test_a_login_page_is_no_answer(config, server, monkeypatch):
+    monkeypatch.setattr(server, "answer", lambda *_: (200, None))
+    monkeypatch.setattr("json.dumps", lambda *_, **__: "<html>")
+    with pytest.raises(UserError, match="it answers with a page, perhaps to log in"):
+        kubeflow.status(config, "run")
 
 
 def test_the_commands(config, server, tmp_path):

@@ -112,17 +112,17 @@ def test_two_processes_at_once_leave_one_champion_and_a_whole_log(config, regist
 
 
 def test_killed_at_any_moment_and_run_again(config, registered, start):
-    """Of promotions and rollbacks, eight in a row, each killed a little later than the one before."""
+    """Of promotions and rollbacks, six in a row, each killed a little later than the one before."""
     versions = [registered(weights, None if weights == "a" else "1") for weights in ("a", "b")]
     began = time.monotonic()
     first(config, versions[0])
     length = time.monotonic() - began
-    for number in range(8):
+    for number in range(6):
         what = versions[1] if number == 0 else "rollback"
         before = history(config, "vqa")
         process = start(what)
         process.stdout.readline()
-        time.sleep(number / 7 * length)
+        time.sleep(number / 5 * length)
         process.kill()
         process.wait()
         entries = history(config, "vqa")

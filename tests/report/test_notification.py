@@ -84,7 +84,9 @@ def test_a_webhook_that_refuses_stops_nothing_and_its_address_is_not_said(webhoo
     assert said == f"the notification could not be sent ({status}); check the URL in EVE_WEBHOOK_URL"
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9/secret", "no address", "ftp://127.0.0.1/secret"])
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/secret", "http://127.0.0.1:9/a secret", "no address", "ftp://127.0.0.1/secret"]
+)
 def test_an_address_that_leads_nowhere_stops_nothing(monkeypatch, address):
     monkeypatch.setenv("EVE_WEBHOOK_URL", address)
     said = notify(NotificationConfig(), "all is well")

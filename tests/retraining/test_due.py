@@ -66,6 +66,11 @@ def test_another_config_is_another_matter_but_not_where_it_runs(config):
     run_of(config, "run-1", "commit-1")
     assert decide(config.model_copy(update={"seed": 99}), "commit-1", NOW).due
     assert not decide(scheduled(config, cron="0 3 * * 1"), "commit-1", NOW).due
+    launch = config.pretraining.launch.model_copy(update={"processes": "gpus"})
+    elsewhere = config.pretraining.model_copy(update={"launch": launch})
+    assert not decide(config.model_copy(update={"pretraining": elsewhere}), "commit-1", NOW).due
+    approved = config.registry.model_copy(update={"approval": True})
+    assert not decide(config.model_copy(update={"registry": approved}), "commit-1", NOW).due
 
 
 def test_somebody_may_insist(config):

@@ -1,6 +1,7 @@
 """Schedules and approvals on a real Prefect server."""
 
 import contextvars
+import os
 import threading
 import time
 
@@ -57,6 +58,7 @@ def test_only_one_run_at_a_time_is_let_through(prefect, config):
     assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
     assert deployment.entrypoint == "pipelines.retraining.flow.retrain"  # wherever the package is installed
     assert deployment.work_pool_name == "eve"
+    assert deployment.job_variables == {"working_dir": os.getcwd()}  # relative paths of a config are from here
 
 
 def test_a_run_is_handed_to_a_worker_with_what_it_was_told(prefect, config):
@@ -149,10 +151,14 @@ def test_an_answer_that_nobody_waits_for_is_said(prefect, config):
         schedule.answer("idle", approve=True, reason="fine")
 
 
-def test_two_retrainings_of_a_config_do_not_overlap(config):
+def test_two_retrainings_of_a_config_do_not_overlap(prefect, config):
     from pipelines.retraining.alone import alone
+    from pipelines.retraining.flow import retrain
 
-    settings = load_config(config("twice"))
+    path = config("twice")
+    settings = load_config(path)
+    with alone(settings):
+        assert retrain(path).startswith("nothing done: another retraining of twice goes on")
     with alone(settings), pytest.raises(UserError, match="another retraining of twice goes on"), alone(settings):
         pass
     with alone(settings):

@@ -29,7 +29,6 @@ def finetune(  # type: ignore[no-untyped-def]
         checkpoint: the fine-tuned model, a `from_pretrained` folder.
     """
     import json
-    import shutil
     from pathlib import Path
 
     from components.step import share_cores, step
@@ -59,4 +58,3 @@ def finetune(  # type: ignore[no-untyped-def]
         )
         launch(job, config.launch, current.run.log_metrics, current.run.log_artifact)
         current.run.log_artifact(training_figure(Path(checkpoint.path)))
-        shutil.rmtree(scratch)

@@ -26,7 +26,6 @@ def pretrain(  # type: ignore[no-untyped-def]
         run: RunSettings.
         pretrained: the model, a `from_pretrained` folder.
     """
-    import shutil
     from pathlib import Path
 
     from components.step import step
@@ -54,4 +53,3 @@ def pretrain(  # type: ignore[no-untyped-def]
         )
         launch(job, config.launch, current.run.log_metrics, current.run.log_artifact)
         current.run.log_artifact(pretraining_figures(data, config, Path(pretrained.path)))
-        shutil.rmtree(scratch)

@@ -53,9 +53,12 @@ def world_config(sizes: SyntheticWorldConfig = SIZES) -> DataConfig:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that in the end no process is left alone with one."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """The files that take longest first, so that in the end no process is left alone with one."""
+    minutes: dict[Path, float] = {}
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        minutes[item.path] = max(minutes.get(item.path, 0.0), mark.kwargs.get("minutes", 1.0) if mark else 0.0)
+    items.sort(key=lambda item: -minutes[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from eve_core.registry.promotion import champion, history, verify
 from infra.local.end_to_end import Place, adapted, run, servers
 from tests.pipelines.conftest import write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=5)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pipelines.eve_training import containers
 from pipelines.eve_training.containers import container_runner, mounted_folders
 from tests.pipelines.conftest import write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=4)
 _CODE = "from eve_core.code_digest import code_digest; print(code_digest())"
 
 

@@ -18,7 +18,7 @@ from eve_core.registry.promotion import champion, history, verify
 from eve_core.report import collect
 from tests.pipelines.conftest import write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=3)
 KILLED_IN = ("pretrain", "evaluate-nlvr2", "register-nlvr2", "promote-nlvr2")
 
 

@@ -19,7 +19,7 @@ from eve_core.registry.promotion import champion, history
 from eve_core.report import RunSummary, collect
 from tests.pipelines.conftest import write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=6)
 
 
 def _eve(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from eve_core.registry.promotion import champion
 from eve_core.report import collect
 from tests.pipelines.conftest import write
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_data]
+pytestmark = [pytest.mark.slow(minutes=4), pytest.mark.real_data]
 _CONFIG = Path(__file__).parents[2] / "configs" / "real_sample.yaml"
 
 

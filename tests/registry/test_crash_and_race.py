@@ -21,7 +21,7 @@ from eve_core.registry.tracking import open_experiment
 from infra.local.servers import mlflow_server, postgres
 from tests.registry.conftest import config_in
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=4)
 
 _STEP = """
 import sys

@@ -21,7 +21,7 @@ from eve_core.registry.versions import registered_version, stored_blessing
 from tests.training.conftest import run_pretraining
 from tests.training.test_finetuning import run, task_data
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=2)
 
 EVALUATION = EvaluationConfig(requests=4, slices=[SliceConfig(by="words", min_items=1)])
 GATE = GateConfig(

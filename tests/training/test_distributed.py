@@ -13,7 +13,7 @@ from eve_core.errors import UserError
 from eve_core.training import TrainingJob, launch
 from tests.training.conftest import MODEL, TOKENIZER, optimization
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=3)
 
 ALIGNED = {"tasks": ["mlm", "mim", "itc", "itm"]}
 STEADY = {"drop_path_rate": 0.0, "text_dropout": 0.0}

@@ -22,7 +22,7 @@ from tests.training.test_distributed import job_of
 from tests.training.test_finetuning import task_data
 from tests.training.test_pretraining import assert_same_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=8)
 
 STEPS = 20
 CHECKPOINT_STEPS = 3

@@ -15,7 +15,7 @@ from tests.training.test_distributed import job_of
 from tests.training.test_pretraining import assert_same_weights
 
 pytest.importorskip("kubeflow.trainer")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=2)
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -107,6 +107,7 @@ def submit(
         str | None,
         typer.Option(help="Let Kubeflow start it at certain times instead: six fields, from seconds to weekday."),
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Although the same run has succeeded.")] = False,
 ) -> None:
     """Start the pipeline on Kubeflow; the same config, code and data revision only once."""
     from eve_core.config import load_config
@@ -117,7 +118,7 @@ def submit(
         new = kubeflow.repeat(run_config, cron)
         typer.echo(f"{run_config.name} is started by Kubeflow at {cron!r}{'' if new else ', as before'}")
         return
-    submitted = kubeflow.submit(run_config)
+    submitted = kubeflow.submit(run_config, again=again)
     told = "submitted" if submitted.new else "was submitted before"
     typer.echo(f"{submitted.name} {told}: {submitted.run_id}\n{submitted.url}")
 

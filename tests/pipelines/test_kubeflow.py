@@ -256,6 +256,8 @@ def test_the_commands(config, server, tmp_path):
     (run_id,) = server.made["runs"]
     assert f"submitted: {run_id}" in first.output
     assert f"was submitted before: {run_id}" in run.invoke(app, ["submit", "--config", path]).output
+    server.end(run_id, "SUCCEEDED")
+    assert "-2 submitted" in run.invoke(app, ["submit", "--config", path, "--again"]).output
     server.end(run_id, "FAILED", [task("gate", "FAILED", "2026-11-22T10:00:00Z", error={"message": "no scores"})])
     shown = run.invoke(app, ["status", run_id, "--config", path])
     assert shown.exit_code == 1

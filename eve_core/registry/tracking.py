@@ -195,23 +195,17 @@ def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revisi
         config_digest: digest of the RunConfig.
         data_revision: git commit that pins the data.
     """
-    tracking = open_experiment(config)
-    found = tracking.client.search_runs(
-        [tracking.experiment_id],
-        f"attributes.status = 'FINISHED' and tags.`{CONFIG_DIGEST_TAG}` = '{config_digest}' "
-        f"and tags.`{DATA_REVISION_TAG}` = '{data_revision}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return str(found[0].data.tags[PIPELINE_TAG]) if found else None
+    run = last_finished_run(config, config_digest=config_digest, data_revision=data_revision)
+    return str(run.data.tags[PIPELINE_TAG]) if run is not None else None
 
 
-def last_finished_run(config: RegistryConfig, *, config_digest: str) -> Any:
-    """MLflow's entity of the newest finished pipeline run of a config; None when there is none."""
+def last_finished_run(config: RegistryConfig, *, config_digest: str, data_revision: str | None = None) -> Any:
+    """MLflow's entity of the newest finished pipeline run of a config, on a data revision or any; None without one."""
     tracking = open_experiment(config)
+    on_revision = f" and tags.`{DATA_REVISION_TAG}` = '{data_revision}'" if data_revision is not None else ""
     found = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"attributes.status = 'FINISHED' and tags.`{CONFIG_DIGEST_TAG}` = '{config_digest}'",
+        f"attributes.status = 'FINISHED' and tags.`{CONFIG_DIGEST_TAG}` = '{config_digest}'{on_revision}",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )

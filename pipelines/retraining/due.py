@@ -27,6 +27,8 @@ class Decision:
     """Whether it is."""
     reason: str
     """In words."""
+    earlier: str | None = None
+    """Key of the run that trained on this data revision already."""
 
 
 def decide(config: RunConfig, commit: str, now: datetime, *, insist: bool = False) -> Decision:
@@ -45,7 +47,7 @@ def decide(config: RunConfig, commit: str, now: datetime, *, insist: bool = Fals
         return Decision(True, "somebody asked for it")
     earlier = find_finished_run(config.registry, config_digest=config.digest(), data_revision=commit)
     if earlier is not None:
-        return Decision(False, f"nothing to do: {earlier} trained on data revision {commit[:12]}")
+        return Decision(False, f"nothing to do: {earlier} trained on data revision {commit[:12]}", earlier)
     refused_at = _all_refused_at(config)
     rest = timedelta(days=config.schedule.cool_down_days)
     if refused_at is not None and now < refused_at + rest:

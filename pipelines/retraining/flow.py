@@ -94,14 +94,6 @@ def collect_outcome(config: RunConfig, key: str) -> RunSummary:
 
 
 @task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
-def earlier_run(config: RunConfig, commit: str) -> str | None:
-    """Key of the finished run of the config on a data revision."""
-    from eve_core.registry.tracking import find_finished_run
-
-    return find_finished_run(config.registry, config_digest=config.digest(), data_revision=commit)
-
-
-@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
 def still_waiting(config: RunConfig, summary: RunSummary) -> dict[str, str]:
     """The versions of a run that wait for approval and still are their tasks' candidates, by task."""
     from eve_core.registry.models import CANDIDATE, aliases, registered_name
@@ -162,7 +154,7 @@ def _retrain(config: RunConfig, insist: bool) -> str:
     commit = data_revision(config)
     decision = decide_whether_due(config, commit, insist)
     if not decision.due:
-        return _ask_again(config, commit) or decision.reason
+        return _ask_again(config, decision.earlier) or decision.reason
     limited = config.schedule.max_cost is not None and not insist
     objection = too_expensive(config.schedule, estimate_cost(config)) if limited else None
     if objection is not None:
@@ -177,9 +169,8 @@ def _retrain(config: RunConfig, insist: bool) -> str:
     return "; ".join(said)
 
 
-def _ask_again(config: RunConfig, commit: str) -> str:
+def _ask_again(config: RunConfig, key: str | None) -> str:
     """The question of an earlier run that nobody was there to ask, or to hear the answer to; empty without one."""
-    key = earlier_run(config, commit)
     if key is None:
         return ""
     waiting = still_waiting(config, collect_outcome(config, key))

@@ -69,7 +69,7 @@ def apply(config_path: Path) -> Deployed:
         )
         assert isinstance(deployment, RunnerDeployment)  # a coroutine, where it is called by one
         deployment.apply()
-        return _deployed(client, config.name)
+        return _deployed(client, _found(client, config.name))
 
 
 def show() -> list[Deployed]:
@@ -80,8 +80,8 @@ def show() -> list[Deployed]:
     """
     with _client() as client:
         found = client.read_deployments()
-        names = [deployment.name for deployment in found if deployment.entrypoint and _is_ours(deployment)]
-        return [_deployed(client, name) for name in sorted(names)]
+        ours = [deployment for deployment in found if deployment.entrypoint and _is_ours(deployment)]
+        return [_deployed(client, deployment) for deployment in sorted(ours, key=lambda deployment: deployment.name)]
 
 
 def pause(name: str, *, paused: bool = True) -> Deployed:
@@ -93,7 +93,7 @@ def pause(name: str, *, paused: bool = True) -> Deployed:
     with _client() as client:
         identifier = _found(client, name).id
         (client.pause_deployment if paused else client.resume_deployment)(identifier)
-        return _deployed(client, name)
+        return _deployed(client, _found(client, name))
 
 
 def run_now(name: str, *, insist: bool = False) -> str:
@@ -124,8 +124,7 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
         return str(run.name)
 
 
-def _deployed(client: "SyncPrefectClient", name: str) -> Deployed:
-    deployment = _found(client, name)
+def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:
     times: list[Any] = [schedule.schedule for schedule in deployment.schedules if schedule.active]
     scheduled = [run.expected_start_time for run in _runs(client, deployment.id, ["SCHEDULED"])]
     # A run that would overlap another is cancelled before it begins.
@@ -133,7 +132,7 @@ def _deployed(client: "SyncPrefectClient", name: str) -> Deployed:
     last = f"{begun[0].name}: {begun[0].state_name}" if begun else "never ran"
     waiting = [run.name for run in _runs(client, deployment.id, ["PAUSED"])]
     cron = times[0].cron if times else None
-    return Deployed(name, cron, bool(deployment.paused), min(scheduled, default=None), last, waiting)
+    return Deployed(deployment.name, cron, bool(deployment.paused), min(scheduled, default=None), last, waiting)
 
 
 def _found(client: "SyncPrefectClient", name: str) -> Any:

@@ -75,6 +75,11 @@ def gate(
         raise UserError(
             f"{scores} has scores of {found.task}, and the run has {', '.join(run.tasks)}; name one of both"
         )
+    asked = run.tasks[judged].data.evaluate.name
+    if found.scored_on != (asked,):
+        raise UserError(
+            f"{scores} has scores on {', '.join(found.scored_on)}, and the run is judged on {asked}; evaluate on that"
+        )
     slices = run.tasks[judged].evaluation.slices
     verdict = decide(found, run.gate_of(judged), slices, code_revision=git_revision())
     table = Table("check", "outcome", "")

@@ -125,6 +125,11 @@ class Split(Section):
     splits: list[str] = Field(min_length=1)
     """Its splits, as the set names them (train, val, dev, test)."""
 
+    @property
+    def name(self) -> str:
+        """As people and reports say it: the set and its splits."""
+        return f"{self.set} {', '.join(self.splits)}"
+
 
 class TaskDataConfig(Section):
     """What a task trains on and what it is scored on."""

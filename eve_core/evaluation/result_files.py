@@ -84,7 +84,7 @@ def write_nlvr2_results(answers: Mapping[str, bool], statements: Iterable[str], 
 
 def _score_vqa(predictions: Path, annotations: Path, split: str | None) -> dict[str, float]:
     given: list[tuple[str, str]] = []
-    for record in read_json_list(predictions, "the predictions"):
+    for record in read_json_list(predictions, "the result file"):
         given.append((str(record.number("question_id")), record.text("answer")))
     truth = read_json(annotations, "the annotations file").records("annotations")
     human: dict[str, list[str]] = {}
@@ -125,7 +125,7 @@ def _score_retrieval(predictions: Path, annotations: Path, split: str | None) ->
             owner |= {str(sentence.number("sentid")): image_id for sentence in picture.records("sentences")}
     if not gallery:
         raise UserError(f"{annotations} has no pictures of split {split or 'test'}; name one that it has")
-    content = read_json(predictions, "the predictions")
+    content = read_json(predictions, "the result file")
     texts = _paired(_rankings(content, "text"), dict.fromkeys(gallery), predictions)
     images = _paired(_rankings(content, "image"), owner, predictions)
     text_rank = [_rank([owner.get(caption) for caption in texts[image]], image) for image in gallery]
@@ -148,13 +148,13 @@ def _rank(ranking: Sequence[str | None], right: str) -> float:
 
 def _read_judgements(path: Path) -> list[tuple[str, bool]]:
     """From "identifier,True" lines, from a JSON object, or from JSON lines with identifier and prediction."""
-    with opened(path, "the predictions") as file:
+    with opened(path, "the result file") as file:
         first = file.peek(1).lstrip()[:1]
         if first != b"{":
             return _read_judgement_lines(io.TextIOWrapper(file, "utf-8-sig"), path)
-    records = list(read_json_lines(path, "the predictions"))
+    records = list(read_json_lines(path, "the result file"))
     if len(records) == 1 and isinstance(records[0], Record) and "identifier" not in records[0]:
-        content = read_json(path, "the predictions")
+        content = read_json(path, "the result file")
         return [(name, _truth(content.get(name), content.fail)) for name in content.keys()]  # noqa: SIM118 (not a dict)
     found = []
     for record in records:

@@ -92,8 +92,8 @@ def score(
         "format": FORMAT,
         "task": task_name,
         "items": items.num_rows,
-        "trained_on": [_named(split) for split in (*pretrained_on, task_data.train)],
-        "scored_on": [_named(task_data.evaluate)],
+        "trained_on": [split.name for split in (*pretrained_on, task_data.train)],
+        "scored_on": [task_data.evaluate.name],
         "main_metric": get_task(task_name).main_metric,
         "data_digest": data.digest,
         "data_revision": data_revision,
@@ -116,10 +116,6 @@ def score(
     }
     (out / SCORES_FILE).write_text(json.dumps(report, indent=2) + "\n")
     return ours.metrics
-
-
-def _named(split: Split) -> str:
-    return f"{split.set} {', '.join(split.splits)}"
 
 
 def digest_of_items(items: "pa.Table") -> str:

@@ -82,6 +82,10 @@ tasks:
         eve("gate", "vqa", scores, "--config", config)
     with pytest.raises(UserError, match="has scores of vqa, and the run has vqa; name one of both"):
         eve("gate", "nlvr2", scores, "--config", config, "--dry-run")
+    of_train = write(tmp_path / "scores", champion=None, scored_on=("vqa_v2 train",))
+    with pytest.raises(UserError, match="has scores on vqa_v2 train, and the run is judged on vqa_v2 val"):
+        eve("gate", "vqa", of_train, "--config", config, "--dry-run")
+    scores = write(tmp_path / "scores", champion=None)
     config.write_text(config.read_text().replace("at_least: 0.1", "at_least: 0.9"))
     refused = eve("gate", "vqa", scores, "--config", config, "--dry-run")
     assert refused.exit_code == 1

@@ -49,7 +49,10 @@ def launch(
     forget(path)
     job.write(path)
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "eve_core.training"]
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
+    import torch
+
+    # Of this process's threads, which may be fewer than there are cores.
+    environment = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)), **os.environ}
     started: list[subprocess.Popen[bytes]] = []
 
     def pass_on() -> None:

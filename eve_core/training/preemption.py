@@ -51,7 +51,7 @@ class SaveOnSigterm(TrainerCallback):
         """Stop here if any process was told to."""
         if self._stopping:
             self.signalled = self.stopped = True
-            control.should_log = control.should_save = control.should_training_stop = True
+            control.should_save = control.should_training_stop = True
 
     def restore(self) -> None:
         """Give the signal back to whoever had it."""

@@ -40,7 +40,7 @@ class StepResources(Section):
     hours: float = Field(default=6, gt=0)
     """After which the pod is ended."""
     retries: int = Field(default=2, ge=0)
-    """How often it starts again after it failed or its node went away; training goes on from its last checkpoint."""
+    """How often it starts again after it failed or was told to stop; training goes on from its last checkpoint."""
 
 
 class GpuPoolConfig(Section):
@@ -60,7 +60,7 @@ class ClusterConfig(Section):
     """How the pipeline runs on Kubeflow."""
 
     endpoint: str
-    """URL of the Kubeflow Pipelines API. A token for it comes from the variable KFP_TOKEN."""
+    """URL of the Kubeflow Pipelines API. A token for it comes from the variable KFP_TOKEN, or from the pod."""
     namespace: str = "kubeflow"
     """Where its pods run."""
     experiment: str = "eve"

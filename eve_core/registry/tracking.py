@@ -133,19 +133,16 @@ def step_run(
         run_name=step,
     )
     run = StepRun(tracking, created.info.run_id)
-    status = "FINISHED"
     try:
         run.log_params(params or {})
         yield run
     except Exception as error:
-        status = "FAILED"
-        run.set_tags({FAILURE_TAG: explain(error, step)[:_LONGEST_TAG]})
+        _end_unsuccessful(run, "FAILED", explain(error, step))
         raise
     except BaseException:
-        status = "KILLED"
+        _end_unsuccessful(run, "KILLED")
         raise
-    finally:
-        tracking.client.set_terminated(run.run_id, status)
+    tracking.client.set_terminated(run.run_id, "FINISHED")
 
 
 def pipeline_run(config: RegistryConfig, name: str, *, run_key: str) -> str:
@@ -185,6 +182,12 @@ def step_runs(config: RegistryConfig, run_key: str) -> list[Any]:
             order_by=["attributes.start_time ASC"],
         )
     )
+
+
+def steps_cut_off(config: RegistryConfig, run_key: str) -> list[str]:
+    """Steps of an ended pipeline run whose last attempt neither ended nor said why: killed, or gone with its node."""
+    last = {run.data.tags[STEP_TAG]: run.info.status for run in step_runs(config, run_key)}
+    return [step for step, status in last.items() if status == "RUNNING"]
 
 
 def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revision: str) -> str | None:
@@ -268,14 +271,19 @@ def exclusive(config: RegistryConfig) -> Iterator[None]:
         yield
 
 
-def _connect(config: RegistryConfig) -> tuple["MlflowClient", str]:
-    # Read by MLflow at its import. DO_NOT_TRACK works with the word "true" only.
+def quieten_mlflow() -> None:
+    """Set what MLflow reads at its import."""
+    # DO_NOT_TRACK works with the word "true" only.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute; MLflow's 7 take four
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+def _connect(config: RegistryConfig) -> tuple["MlflowClient", str]:
+    quieten_mlflow()
     import mlflow
 
     # Somebody may have imported MLflow before, with its chatty default.
@@ -347,6 +355,18 @@ def _find_pipeline_run(tracking: Tracking, run_key: str) -> Any:
         max_results=1,
     )
     return found[0] if found else None
+
+
+def _end_unsuccessful(run: StepRun, status: str, reason: str = "") -> None:
+    """What went wrong in the step is worth more than that MLflow cannot be told of it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if reason:
+            run.set_tags({FAILURE_TAG: reason[:_LONGEST_TAG]})
+        run.tracking.client.set_terminated(run.run_id, status)
+    except MlflowException as error:
+        print(f"MLflow could not be told that the step is {status}: {error}", flush=True)
 
 
 def _end_cut_off_attempts(tracking: Tracking, parent: str, step: str) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import kfp
 
 TOKEN_VARIABLE = "KFP_TOKEN"
+_TOKEN_FILE_VARIABLE, _TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH", "/var/run/secrets/kubeflow/pipelines/token"
 SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 ENDED = {SUCCEEDED, FAILED, "CANCELED", "SKIPPED"}
 _PAGE = 100
@@ -242,7 +243,7 @@ def _cluster(config: RunConfig) -> ClusterConfig:
 
 
 def _connect(cluster: ClusterConfig) -> "kfp.Client":
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = _token()
     request = urllib.request.Request(f"{cluster.endpoint.rstrip('/')}/apis/v2beta1/healthz")
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")  # not to where a login page is
@@ -268,6 +269,14 @@ def _connect(cluster: ClusterConfig) -> "kfp.Client":
         )
 
 
+def _token() -> str | None:
+    """From the variable; else from the file that a cluster keeps fresh in a pod, where Kubeflow's own client looks."""
+    if token := os.environ.get(TOKEN_VARIABLE):
+        return token
+    file = Path(os.environ.get(_TOKEN_FILE_VARIABLE, _TOKEN_FILE))
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+
 def _asked(cluster: ClusterConfig, ask: Callable[[], Answer]) -> Answer:
     """What the API answers; the client prints links that are wrong behind a proxy, and are left out."""
     import kfp_server_api
@@ -291,7 +300,8 @@ def _refusal(cluster: ClusterConfig, code: int, said: str) -> UserError:
     if code in (401, 403):
         return UserError(
             f"Kubeflow at {cluster.endpoint} does not let us in ({code}, {said}); put a fresh token into "
-            f"{TOKEN_VARIABLE}, and check that it may use namespace {cluster.namespace}"
+            f"{TOKEN_VARIABLE} (in a pod of the cluster: leave it out), and check that whoever it is of may use "
+            f"namespace {cluster.namespace}"
         )
     kind = KubeflowAway if code >= 500 else UserError
     return kind(f"Kubeflow at {cluster.endpoint} refused ({code}): {said}")

@@ -63,15 +63,7 @@ def run_workflow(config: RunConfig, insist: bool) -> str:
     from eve_core.errors import UserError
 
     if config.schedule.submit:
-        from pipelines.eve_training import kubeflow
-
-        submitted = kubeflow.submit(config, again=insist)
-        print(f"{submitted.name}: {submitted.url}")
-        ended = kubeflow.wait(config, submitted.run_id)
-        if ended.state != kubeflow.SUCCEEDED:
-            failed = "; ".join(f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED)
-            raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {failed or ended.error}")
-        return submitted.run_id
+        return _run_on_cluster(config, insist)
     import sys
 
     from rich.console import Console
@@ -83,6 +75,27 @@ def run_workflow(config: RunConfig, insist: bool) -> str:
     if finished.failure is not None:
         raise UserError(finished.failure)
     return finished.key
+
+
+def _run_on_cluster(config: RunConfig, insist: bool) -> str:
+    """Kubeflow itself tries a step again that failed, but not one whose pod is gone."""
+    from eve_core.errors import UserError
+    from eve_core.registry.tracking import steps_cut_off
+    from pipelines.eve_training import kubeflow
+
+    for left in reversed(range(config.schedule.resubmissions + 1)):
+        submitted = kubeflow.submit(config, again=insist)
+        print(f"{submitted.name}: {submitted.url}")
+        ended = kubeflow.wait(config, submitted.run_id)
+        if ended.state == kubeflow.SUCCEEDED:
+            return submitted.run_id
+        cut_off = steps_cut_off(config.registry, submitted.run_id) if ended.state == kubeflow.FAILED else []
+        if not (left and cut_off):
+            break
+        print(f"{', '.join(cut_off)}: cut off without a word; submitted again, to go on from there")
+    failed = [f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED]
+    failed += [f"{step} was cut off" for step in cut_off]
+    raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {'; '.join(failed) or ended.error}")
 
 
 @task(retries=len(_WAITS), retry_delay_seconds=_WAITS)

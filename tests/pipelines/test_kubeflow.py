@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from eve_core.config import RunConfig, load_config
 from eve_core.errors import UserError
+from infra.local.servers import mlflow_server
 from pipelines.eve_training import kubeflow
 from tests.data.versioning.conftest import git, write_prepared
 from tests.pipelines.kubeflow_server import KubeflowServer
@@ -124,6 +125,19 @@ def test_an_expired_token_is_said_and_a_fresh_one_is_taken(config, server, monke
     assert kubeflow.submit(config).new
 
 
+def test_in_a_pod_the_token_is_the_one_that_the_cluster_keeps_fresh(config, server, monkeypatch, tmp_path):
+    file = tmp_path / "token"
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(file))
+    file.write_text("of noon\n")
+    server.token = "of noon"
+    submitted = kubeflow.submit(config)
+    server.token = "of two"
+    with pytest.raises(UserError, match="does not let us in"):
+        kubeflow.status(config, submitted.run_id)
+    file.write_text("of two\n")
+    assert kubeflow.status(config, submitted.run_id).state == "PENDING"
+
+
 def test_what_kubeflow_refuses_is_said(config, server):
     submitted = kubeflow.submit(config)
     server.failing = 100
@@ -215,6 +229,45 @@ def test_waiting_ends_where_nobody_will_answer_any_more(config, server, monkeypa
         patch.setattr(kubeflow.time, "sleep", later)
         with pytest.raises(UserError, match="not found" if gone else "put a fresh token into KFP_TOKEN"):
             kubeflow.wait(config, submitted.run_id)
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts")) as server:
+        yield server.uri
+
+
+@pytest.mark.parametrize(("vanish", "runs"), [(0, 1), (2, 3), (99, 4)])
+def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(config, server, mlflow, monkeypatch, vanish, runs):
+    from eve_core.registry.tracking import open_experiment, pipeline_run, step_run
+    from pipelines.retraining.flow import _run_on_cluster
+
+    registry = config.registry.model_copy(update={"tracking_uri": mlflow})
+    schedule = config.schedule.model_copy(update={"resubmissions": 3})
+    config = config.model_copy(update={"registry": registry, "schedule": schedule})
+
+    def end_the_newest(seconds: float) -> None:
+        (run_id,) = [run_id for run_id, run in server.made["runs"].items() if run["state"] == "PENDING"]
+        if len(server.made["runs"]) > vanish:
+            with pytest.raises(UserError), step_run(registry, run_id, "pretrain"):
+                raise UserError("loss is not finite")
+        else:  # nobody is left to end the step
+            tracking, parent = open_experiment(registry), pipeline_run(registry, run_id, run_key=run_id)
+            tags = {"mlflow.parentRunId": parent, "eve.step": "pretrain"}
+            tracking.client.create_run(tracking.experiment_id, tags=tags)
+        server.end(
+            run_id,
+            "FAILED",
+            [task("pretrain", "FAILED", "2026-11-22T10:00:00Z", error={"code": 13, "message": "no more"})],
+        )
+
+    monkeypatch.setattr(kubeflow.time, "sleep", end_the_newest)
+    with pytest.raises(
+        UserError, match=r"ended FAILED: pretrain: no more" + ("; pretrain was cut off" if vanish == 99 else "$")
+    ):
+        _run_on_cluster(config, insist=False)
+    assert len(server.made["runs"]) == runs
 
 
 def test_somebody_may_insist_on_the_same_run_again(config, server):

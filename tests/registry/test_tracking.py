@@ -8,7 +8,14 @@ import pytest
 
 from eve_core.config.run import RegistryConfig
 from eve_core.errors import UserError
-from eve_core.registry.tracking import finish_pipeline_run, open_experiment, pipeline_run, step_run, step_runs
+from eve_core.registry.tracking import (
+    finish_pipeline_run,
+    open_experiment,
+    pipeline_run,
+    step_run,
+    step_runs,
+    steps_cut_off,
+)
 
 
 def steps_of(config, run_key="run-1"):
@@ -59,6 +66,33 @@ def test_another_attempt_ends_the_one_that_was_cut_off(config):
     with step_run(config, "run-1", "train"):
         pass
     assert steps_of(config) == [("train", "KILLED"), ("train", "FINISHED")]
+
+
+def test_steps_that_were_cut_off_are_those_whose_last_attempt_said_nothing(config):
+    for step in ("train", "score"):
+        python(f"with step_run(config, 'run-1', '{step}'): os._exit(9)", config, expect=9)
+    with step_run(config, "run-1", "score"):
+        pass
+    with pytest.raises(UserError), step_run(config, "run-1", "gate"):
+        raise UserError("broken")
+    assert steps_cut_off(config, "run-1") == ["train"]
+
+
+def test_what_a_step_failed_of_is_said_where_mlflow_is_away(config, monkeypatch, capfd):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_, **__):
+        raise MlflowException("the server is away")
+
+    def fail():
+        monkeypatch.setattr(MlflowClient, "set_tag", refuse)
+        monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
+        raise UserError("the disk is full")
+
+    with pytest.raises(UserError, match="the disk is full"), step_run(config, "run-1", "train"):
+        fail()
+    assert "MLflow could not be told that the step is FAILED: the server is away" in capfd.readouterr().out
 
 
 def test_mlflow_in_another_process_logs_to_the_step(config):

@@ -16,6 +16,7 @@ from eve_core.config import RunConfig
 from eve_core.errors import UserError
 from pipelines.eve_training.arguments import pipeline_arguments, pipeline_name
 from pipelines.eve_training.display import Display
+from pipelines.eve_training.forked_steps import forked_steps
 
 Runner = Literal["subprocess", "docker"]
 
@@ -70,7 +71,13 @@ def run_locally(config: RunConfig, display: Display, runner: Runner = "subproces
         raise_on_error=True,
     )
     failed = False
-    with _environment(key, folder), display.watching(folder), _logged(folder / "pipeline.log", display):
+    log = folder / "pipeline.log"
+    with contextlib.ExitStack() as around:
+        around.enter_context(_environment(key, folder))
+        if runner == "subprocess":
+            around.enter_context(forked_steps(log))
+        around.enter_context(display.watching(folder))
+        around.enter_context(_logged(log, display))
         try:
             training_pipeline()(**arguments)
         except RuntimeError as error:  # kfp's word for a failed step

@@ -1,0 +1,187 @@
+"""Steps as forks of one process that has imported what steps import: imports take seconds a step, a fork takes none.
+
+A step is a process of its own all the same. The server begins with what steps of all kinds import, serves from then on,
+and imports PyTorch and what else takes long while nobody asks. `python -m pipelines.eve_training.forked_steps FD` is
+the server; FD is its end of a pair of sockets, over which each step's own connection comes.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_FIRST = (
+    "kfp.dsl.executor_main",
+    "components.step",
+    "eve_core.registry.promotion",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "eve_core.data.versioning.location",
+)
+_LATER = (
+    "eve_core.quality",
+    "torch",
+    "torch._dynamo",
+    "torch.distributed.tensor",
+    "transformers.trainer",
+    "eve_core.evaluation.figures",
+    "eve_core.evaluation.scoring",
+    "eve_core.training",
+    "eve_core.report",
+    "eve_core.report.model_page",
+)
+
+
+@contextlib.contextmanager
+def forked_steps(log: Path) -> Iterator[None]:
+    """While this lasts, kfp.local's runner of subprocesses forks steps.
+
+    Args:
+        log: takes what steps print, and the server.
+    """
+    from kfp.local import subprocess_task_handler
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The second lets a fork use a GPU after PyTorch has looked here whether there is one.
+    environment = {**os.environ, "_KFP_RUNTIME": "true", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    with ours, log.open("a") as output:
+        with theirs:
+            server = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+            )
+
+        def run(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+            return _ask(ours, full_command, {**os.environ, **(env_vars or {})})
+
+        before = subprocess_task_handler.run_local_subprocess
+        subprocess_task_handler.run_local_subprocess = run
+        try:
+            yield
+        finally:
+            subprocess_task_handler.run_local_subprocess = before
+            server.kill()  # steps that still run are not its, and see to themselves
+            server.wait()
+
+
+def _ask(server: socket.socket, command: list[str], environment: dict[str, str]) -> int:
+    """Have a step run to its end; its exit status, as a shell tells it."""
+    # kfp's command: sh -c SCRIPT CODE ARGUMENT..., where SCRIPT writes CODE to a file that it runs.
+    place = next(place for place, part in enumerate(command) if "ephemeral_component.py" in part)
+    code, *arguments = command[place + 1 :]
+    ours, theirs = socket.socketpair()
+    answer = b""
+    with ours, contextlib.suppress(ConnectionError):
+        with theirs:
+            socket.send_fds(server, [b"step"], [theirs.fileno()])
+        ours.sendall(json.dumps({"code": code, "arguments": arguments, "environment": environment}).encode())
+        ours.shutdown(socket.SHUT_WR)
+        answer = _read(ours)
+    if not answer:
+        raise RuntimeError("the process that forks steps is gone; start the run again")
+    return int(answer)
+
+
+def _read(connection: socket.socket) -> bytes:
+    """Everything until the other end says that there is no more."""
+    parts = []
+    while part := connection.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _serve(control: socket.socket) -> dict[str, Any] | None:
+    """Fork for every step; in its fork this returns the step, and in the server None, once nobody can ask any more."""
+    woken, wake = socket.socketpair()
+    for end in (woken, wake):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the steps
+    running: dict[int, socket.socket] = {}
+    later = list(_LATER)
+    while True:
+        readable, _, _ = select.select([control, woken], [], [], 0 if later else None)
+        if woken in readable:
+            woken.recv(1 << 10)
+            _tell_ends(running)
+        if control in readable:
+            _, (descriptor, *_), _, _ = _receive(control)
+            if descriptor is None:
+                return None
+            connection = socket.socket(fileno=descriptor)
+            process = os.fork()
+            if process == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                for other in (control, woken, wake, *running.values()):
+                    other.close()
+                with connection:
+                    step: dict[str, Any] = json.loads(_read(connection))
+                return step
+            running[process] = connection
+        elif later and not readable:
+            _import(later.pop(0))
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int | None], int, Any]:
+    message, descriptors, flags, address = socket.recv_fds(control, 16, 1)
+    return message, [*descriptors, None], flags, address
+
+
+def _tell_ends(running: dict[int, socket.socket]) -> None:
+    """Send every step that ended its exit status."""
+    while running:
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if not process:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        with running.pop(process) as connection, contextlib.suppress(BrokenPipeError):
+            connection.sendall(str(code if code >= 0 else 128 - code).encode())
+
+
+def _import(module: str) -> None:
+    """What cannot be imported here is the step's own to say."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+
+
+def _execute(step: dict[str, Any]) -> None:
+    from kfp.dsl.executor_main import executor_main
+
+    os.environ.clear()
+    os.environ.update(step["environment"])
+    with TemporaryDirectory() as folder:
+        module = Path(folder) / "ephemeral_component.py"
+        module.write_text(step["code"])
+        sys.argv = ["executor_main", "--component_module_path", str(module), *step["arguments"]]
+        executor_main()
+
+
+def main() -> None:
+    """Be the server; in a fork, be the step."""
+    from eve_core.registry.tracking import quieten_mlflow
+
+    quieten_mlflow()
+    for module in _FIRST:
+        _import(module)
+    step = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if step is not None:
+        _execute(step)
+
+
+if __name__ == "__main__":
+    main()

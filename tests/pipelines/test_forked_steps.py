@@ -1,0 +1,120 @@
+"""Steps as forks: processes of their own, with the imports done."""
+
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kfp import dsl, local
+from kfp.local import subprocess_task_handler
+
+from pipelines.eve_training.forked_steps import forked_steps
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def look(path: str, wait_for: str):
+    """Say what the process is like."""
+    import json
+    import os
+    import random
+    import signal
+    import sys
+    import threading
+    import time
+
+    imported = wait_for in sys.modules
+    about = {
+        "imported": imported,
+        "process": os.getpid(),
+        "parent": os.getppid(),
+        "threads": threading.active_count(),
+        "interrupted_by": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "children_reaped_by": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
+        "random": random.random(),
+        "variable": os.environ.get("EVE_TEST"),
+        "cuda": "torch" in sys.modules and sys.modules["torch"].cuda._is_in_bad_fork(),
+    }
+    with open(path, "w") as file:
+        json.dump(about, file)
+    time.sleep(0.2)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def end(how: str):
+    """End in some way."""
+    import os
+    import signal
+    import sys
+
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        sys.exit(3)
+    if how == "raise":
+        raise ValueError("broken")
+
+
+@pytest.fixture
+def steps(tmp_path):
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"), raise_on_error=True)
+    with forked_steps(tmp_path / "log"):
+        yield tmp_path
+    assert subprocess_task_handler.run_local_subprocess.__module__ == subprocess_task_handler.__name__
+
+
+def _look(folder, module="mlflow"):
+    path = folder / f"{threading.get_ident()}-{time.monotonic_ns()}.json"
+    look(path=str(path), wait_for=module)
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_a_step_is_a_process_of_its_own_with_the_imports_done(steps, monkeypatch):
+    monkeypatch.setenv("EVE_TEST", "here")
+    first, second = _look(steps), _look(steps)
+    assert first["process"] != second["process"]
+    assert first["parent"] == second["parent"] != os.getpid()
+    assert first["random"] != second["random"]
+    for found in (first, second):
+        assert found["imported"]
+        assert found["variable"] == "here"
+        assert found["interrupted_by"]
+        assert found["children_reaped_by"]
+
+
+@pytest.mark.slow
+def test_nothing_that_is_imported_starts_threads_or_a_gpu(steps):
+    for _ in range(60):
+        found = _look(steps, "eve_core.report.model_page")  # the last
+        if found["imported"]:
+            break
+        time.sleep(0.5)
+    assert found["imported"]
+    assert found["threads"] == 1
+    assert not found["cuda"]
+
+
+@pytest.mark.slow
+def test_two_steps_run_side_by_side(steps):
+    _look(steps)
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda _: _look(steps), range(6))]
+    assert len({one["process"] for one in found}) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "exit", "raise"])
+def test_a_step_that_does_not_end_well_has_failed(steps, how):
+    with pytest.raises(RuntimeError, match="FAILURE"):
+        end(how=how)
+    end(how="well")
+
+
+@pytest.mark.slow
+def test_a_server_that_died_is_said(steps):
+    os.kill(_look(steps)["parent"], signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="the process that forks steps is gone"):
+        end(how="well")

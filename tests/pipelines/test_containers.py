@@ -79,6 +79,27 @@ def test_a_role_has_what_it_needs_and_no_more(docker):
     assert docker.images.get(IMAGES["data"]).attrs["Size"] < 1e9
 
 
+def test_servers_and_worker_have_their_commands(docker):
+    names = {tag for image in docker.images.list() for tag in image.tags}
+    if not {IMAGES["services"], IMAGES["worker"]} <= names:
+        pytest.skip("needs the images of services and worker: make images")
+
+    def run(role: str, script: str) -> str:
+        settings = {"remove": True, "network_mode": "none", "read_only": True, "tmpfs": {"/tmp": ""}}
+        environment = {"PREFECT_HOME": "/tmp/prefect"}
+        return docker.containers.run(IMAGES[role], ["sh", "-c", script], environment=environment, **settings).decode()
+
+    said = run(
+        "services", "mlflow --version; prefect --version; python -c 'import psycopg, boto3'; pip --version || id -u"
+    )
+    assert "3.17.2" in said
+    assert "3.8.8" in said
+    assert said.strip().endswith("10001")
+    imports = "import torch, kfp.kubernetes, mlflow.pyfunc, pipelines.retraining.flow; print('can', 'serve')"
+    assert "can serve" in run("worker", f'python -c "{imports}"')
+    assert "retrain" in run("worker", "eve --help")
+
+
 def test_without_docker_it_is_said(tiny_run, tmp_path, monkeypatch):
     pytest.importorskip("docker")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")

@@ -8,16 +8,17 @@ the server; FD is its end of a pair of sockets, over which each step's own conne
 import contextlib
 import importlib
 import json
+import multiprocessing
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 _FIRST = (
     "kfp.dsl.executor_main",
@@ -102,55 +103,30 @@ def _read(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def _serve(control: socket.socket) -> dict[str, Any] | None:
-    """Fork for every step; in its fork this returns the step, and in the server None, once nobody can ask any more."""
-    woken, wake = socket.socketpair()
-    for end in (woken, wake):
-        end.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+def _serve(control: socket.socket) -> None:
+    """Fork for every step, until nobody can ask any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the steps
-    running: dict[int, socket.socket] = {}
+    running: dict[int, tuple[BaseProcess, socket.socket]] = {}
     later = list(_LATER)
     while True:
-        readable, _, _ = select.select([control, woken], [], [], 0 if later else None)
-        if woken in readable:
-            woken.recv(1 << 10)
-            _tell_ends(running)
-        if control in readable:
-            _, (descriptor, *_), _, _ = _receive(control)
-            if descriptor is None:
-                return None
-            connection = socket.socket(fileno=descriptor)
-            process = os.fork()
-            if process == 0:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                for other in (control, woken, wake, *running.values()):
-                    other.close()
-                with connection:
-                    step: dict[str, Any] = json.loads(_read(connection))
-                return step
-            running[process] = connection
-        elif later and not readable:
+        ready = wait([control, *running], timeout=0 if later else None)
+        for ended in running.keys() & {*ready}:
+            process, connection = running.pop(ended)
+            process.join()
+            code = process.exitcode or 0
+            with connection, contextlib.suppress(BrokenPipeError):
+                connection.sendall(str(code if code >= 0 else 128 - code).encode())
+        if control in ready:
+            _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
+            if not descriptors:
+                return
+            connection = socket.socket(fileno=descriptors[0])
+            others = [control, *(connection for _, connection in running.values())]
+            process = multiprocessing.get_context("fork").Process(target=_execute, args=(connection, others))
+            process.start()
+            running[process.sentinel] = process, connection
+        elif later and not ready:
             _import(later.pop(0))
-
-
-def _receive(control: socket.socket) -> tuple[bytes, list[int | None], int, Any]:
-    message, descriptors, flags, address = socket.recv_fds(control, 16, 1)
-    return message, [*descriptors, None], flags, address
-
-
-def _tell_ends(running: dict[int, socket.socket]) -> None:
-    """Send every step that ended its exit status."""
-    while running:
-        process, status = os.waitpid(-1, os.WNOHANG)
-        if not process:
-            return
-        code = os.waitstatus_to_exitcode(status)
-        with running.pop(process) as connection, contextlib.suppress(BrokenPipeError):
-            connection.sendall(str(code if code >= 0 else 128 - code).encode())
 
 
 def _import(module: str) -> None:
@@ -159,9 +135,15 @@ def _import(module: str) -> None:
         importlib.import_module(module)
 
 
-def _execute(step: dict[str, Any]) -> None:
+def _execute(connection: socket.socket, others: list[socket.socket]) -> None:
+    """Be a step. What multiprocessing forks ends without taking down modules, which would take seconds again."""
     from kfp.dsl.executor_main import executor_main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for other in others:
+        other.close()
+    with connection:
+        step = json.loads(_read(connection))
     os.environ.clear()
     os.environ.update(step["environment"])
     with TemporaryDirectory() as folder:
@@ -172,15 +154,13 @@ def _execute(step: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Be the server; in a fork, be the step."""
+    """Be the server."""
     from eve_core.registry.tracking import quieten_mlflow
 
     quieten_mlflow()
     for module in _FIRST:
         _import(module)
-    step = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if step is not None:
-        _execute(step)
+    _serve(socket.socket(fileno=int(sys.argv[1])))
 
 
 if __name__ == "__main__":

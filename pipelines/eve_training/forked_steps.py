@@ -28,6 +28,8 @@ _FIRST = (
     "eve_core.data.versioning.location",
 )
 _LATER = (
+    "dvc.repo",
+    "great_expectations",
     "eve_core.quality",
     "torch",
     "torch._dynamo",

@@ -16,6 +16,10 @@ class UserError(ValueError):
     """
 
 
+class Preempted(UserError):
+    """The process was told to stop, and saved before it did."""
+
+
 def explain_os_error(error: OSError, doing: str) -> UserError:
     """The sentence for an operating system's refusal (a full disk, a read-only folder) while `doing` something."""
     where = f" at {error.filename}" if error.filename else ""

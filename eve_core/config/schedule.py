@@ -37,9 +37,9 @@ class ScheduleConfig(Section):
     """Run when new data has drifted, where `new_data` is off."""
     submit: bool = False
     """Run on the cluster (section cluster) instead of on the worker's own machine."""
-    resubmissions: int = Field(default=5, ge=0)
-    """How often a run on the cluster is submitted again because a step was cut off without a word, as when its node is
-    gone; it goes on from there."""
+    resubmissions: int = Field(default=3, ge=0)
+    """How often a run on the cluster is submitted again because a step was told to stop, or is gone without a word, as
+    with its node; it goes on from there."""
     max_cost: float | None = Field(default=None, gt=0)
     """Estimated cost above which nothing is started, in the currency of the pool's prices."""
     cool_down_days: float = Field(default=0.0, ge=0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eve_core.config.run import RegistryConfig
-from eve_core.errors import UserError, explain, explain_os_error
+from eve_core.errors import Preempted, UserError, explain, explain_os_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,8 +111,8 @@ def step_run(
 ) -> Iterator[StepRun]:
     """Log one step of a pipeline run while its body runs.
 
-    The run ends FINISHED, FAILED when the body raises, KILLED when it is interrupted. An earlier attempt at the same
-    step that was cut off, and so still counts as running, is ended as KILLED.
+    The run ends FINISHED, FAILED when the body raises, KILLED when it is interrupted or told to stop. An earlier
+    attempt at the same step that was cut off, and so still counts as running, is ended as KILLED.
 
     Args:
         config: the registry section.
@@ -137,7 +137,8 @@ def step_run(
         run.log_params(params or {})
         yield run
     except Exception as error:
-        _end_unsuccessful(run, "FAILED", explain(error, step))
+        status = "KILLED" if isinstance(error, Preempted) else "FAILED"
+        _end_unsuccessful(run, status, explain(error, step))
         raise
     except BaseException:
         _end_unsuccessful(run, "KILLED")
@@ -185,9 +186,21 @@ def step_runs(config: RegistryConfig, run_key: str) -> list[Any]:
 
 
 def steps_cut_off(config: RegistryConfig, run_key: str) -> list[str]:
-    """Steps of an ended pipeline run whose last attempt neither ended nor said why: killed, or gone with its node."""
-    last = {run.data.tags[STEP_TAG]: run.info.status for run in step_runs(config, run_key)}
-    return [step for step, status in last.items() if status == "RUNNING"]
+    """Steps of an ended pipeline run that another run may go on from: told to stop, or gone without a word.
+
+    One that was gone, was tried again and was gone again, is not among them. That is no lost node, after which nobody
+    tries again, but what always happens there, such as too little memory.
+    """
+    attempts: dict[str, list[Any]] = {}
+    for run in step_runs(config, run_key):
+        attempts.setdefault(run.data.tags.get(STEP_TAG, ""), []).append(run)
+    found = []
+    for step, runs in attempts.items():
+        stopped = [run.info.status in ("RUNNING", "KILLED") for run in runs]
+        silent = [stop and FAILURE_TAG not in run.data.tags for stop, run in zip(stopped, runs, strict=True)]
+        if stopped[-1] and (not silent[-1] or sum(silent) == 1):
+            found.append(step)
+    return found
 
 
 def find_finished_run(config: RegistryConfig, *, config_digest: str, data_revision: str) -> str | None:

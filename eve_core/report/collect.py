@@ -163,7 +163,7 @@ def _step(run: Any, *, reused: bool) -> StepSummary:
         seconds=(end - run.info.start_time) / 1000,
         tags=tags,
         inputs=[run_id for run_id in tags.get(INPUTS_TAG, "").split(",") if run_id],
-        failure=tags.get(FAILURE_TAG, "it left no reason") if run.info.status == "FAILED" else None,
+        failure=tags.get(FAILURE_TAG, "it left no reason" if run.info.status == "FAILED" else None),
     )
 
 

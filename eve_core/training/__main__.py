@@ -7,10 +7,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from eve_core.errors import UserError, explain
+from eve_core.errors import Preempted, UserError, explain
 from eve_core.training.job import TrainingJob
 from eve_core.training.launch import failure_file, metrics_file
-from eve_core.training.preemption import PREEMPTED_STATUS, Preempted
+from eve_core.training.preemption import PREEMPTED_STATUS
 
 
 def main(path: Path) -> int:

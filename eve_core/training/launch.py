@@ -13,10 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 from eve_core.config import LaunchConfig
-from eve_core.errors import UserError
+from eve_core.errors import Preempted, UserError
 from eve_core.training.job import TrainingJob
 from eve_core.training.monitor import KeepFolder, LogMetrics, keep_if_possible, log_if_possible
-from eve_core.training.preemption import Preempted
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -9,14 +9,8 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from eve_core.errors import UserError
-
 PREEMPTED_STATUS = 143
 """What a process that stopped for SIGTERM exits with."""
-
-
-class Preempted(UserError):
-    """The process was told to stop, and saved before it did."""
 
 
 class SaveOnSigterm(TrainerCallback):

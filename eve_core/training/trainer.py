@@ -23,7 +23,7 @@ from eve_core.data.collation import Collator
 from eve_core.data.examples import Examples
 from eve_core.data.schedule import LengthBuckets, ShuffledEpochs
 from eve_core.data.transforms import normalize
-from eve_core.errors import UserError, explain_os_error
+from eve_core.errors import Preempted, UserError, explain_os_error
 from eve_core.memory import keep_freed_memory
 from eve_core.model.global_batch import add_up
 from eve_core.objectives import Losses, Share
@@ -31,7 +31,7 @@ from eve_core.training.batching import Batching
 from eve_core.training.checkpoints import CheckpointWriter
 from eve_core.training.guards import refuse_different_processes, write_not_finite
 from eve_core.training.monitor import LogMetrics, Monitor, is_first_process
-from eve_core.training.preemption import Preempted, SaveOnSigterm
+from eve_core.training.preemption import SaveOnSigterm
 from eve_core.training.sharding import gather_model, gather_optimizer, load_model, load_optimizer, shard
 
 Objective = Callable[[nn.Module, dict[str, torch.Tensor], Share], Losses]

@@ -19,6 +19,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 _FIRST = (
     "kfp.dsl.executor_main",
@@ -66,10 +67,13 @@ def forked_steps(log: Path) -> Iterator[None]:
                 pass_fds=[theirs.fileno()],
             )
 
+        before = subprocess_task_handler.run_local_subprocess
+
         def run(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+            if server.poll() is not None:
+                return int(before(full_command, env_vars))
             return _ask(ours, full_command, {**os.environ, **(env_vars or {})})
 
-        before = subprocess_task_handler.run_local_subprocess
         subprocess_task_handler.run_local_subprocess = run
         try:
             yield
@@ -89,7 +93,8 @@ def _ask(server: socket.socket, command: list[str], environment: dict[str, str])
     with ours, contextlib.suppress(ConnectionError):
         with theirs:
             socket.send_fds(server, [b"step"], [theirs.fileno()])
-        ours.sendall(json.dumps({"code": code, "arguments": arguments, "environment": environment}).encode())
+        step = {"command": command, "code": code, "arguments": arguments, "environment": environment}
+        ours.sendall(json.dumps(step).encode())
         ours.shutdown(socket.SHUT_WR)
         answer = _read(ours)
     if not answer:
@@ -98,54 +103,72 @@ def _ask(server: socket.socket, command: list[str], environment: dict[str, str])
 
 
 def _read(connection: socket.socket) -> bytes:
-    """Everything until the other end says that there is no more."""
+    """Everything until the other end says that there is no more, or is gone."""
     parts = []
-    while part := connection.recv(1 << 16):
-        parts.append(part)
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(1 << 16):
+            parts.append(part)
     return b"".join(parts)
 
 
 def _serve(control: socket.socket) -> None:
     """Fork for every step, until nobody can ask any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the steps
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the steps
     running: dict[int, tuple[BaseProcess, socket.socket]] = {}
     later = list(_LATER)
     while True:
         ready = wait([control, *running], timeout=0 if later else None)
         for ended in running.keys() & {*ready}:
             process, connection = running.pop(ended)
+            os.close(ended)
             process.join()
-            code = process.exitcode or 0
-            with connection, contextlib.suppress(BrokenPipeError):
-                connection.sendall(str(code if code >= 0 else 128 - code).encode())
+            code = 1 if process.exitcode is None else process.exitcode
+            _answer(connection, code if code >= 0 else 128 - code)
         if control in ready:
             _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
             if not descriptors:
                 return
             connection = socket.socket(fileno=descriptors[0])
             others = [control, *(connection for _, connection in running.values())]
-            process = multiprocessing.get_context("fork").Process(target=_execute, args=(connection, others))
-            process.start()
-            running[process.sentinel] = process, connection
+            given = (connection, others, on_interrupt)
+            process = multiprocessing.get_context("fork").Process(target=_execute, args=given)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until the step knows what to do with it
+            try:
+                process.start()
+                # Not the process's sentinel, which its loader workers keep open where it is killed.
+                running[os.pidfd_open(process.pid or 0)] = process, connection
+            except OSError as error:
+                print(f"no process could be forked ({error})", flush=True)
+                _answer(connection, 1)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         elif later and not ready:
             _import(later.pop(0))
 
 
+def _answer(connection: socket.socket, status: int) -> None:
+    with connection, contextlib.suppress(BrokenPipeError):
+        connection.sendall(str(status).encode())
+
+
 def _import(module: str) -> None:
     """What cannot be imported here is the step's own to say."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):
         importlib.import_module(module)
 
 
-def _execute(connection: socket.socket, others: list[socket.socket]) -> None:
+def _execute(connection: socket.socket, others: list[socket.socket], on_interrupt: Any) -> None:
     """Be a step. What multiprocessing forks ends without taking down modules, which would take seconds again."""
     from kfp.dsl.executor_main import executor_main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, on_interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for other in others:
         other.close()
     with connection:
         step = json.loads(_read(connection))
+    if "torch" in sys.modules and sys.modules["torch"].cuda._is_in_bad_fork():  # an import has asked the driver
+        os.execvpe(step["command"][0], step["command"], step["environment"])
     os.environ.clear()
     os.environ.update(step["environment"])
     with TemporaryDirectory() as folder:

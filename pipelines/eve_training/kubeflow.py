@@ -84,7 +84,7 @@ class RunState:
     """In the order in which they began."""
 
 
-def submit(config: RunConfig, *, again: bool = False) -> Submission:
+def submit(config: RunConfig, *, again: bool = False, commit: str | None = None) -> Submission:
     """Start a run, unless the same one is there.
 
     The same is the same config, code and data revision. One that failed or was cancelled is started anew: finished
@@ -93,13 +93,14 @@ def submit(config: RunConfig, *, again: bool = False) -> Submission:
     Args:
         config: with a section cluster.
         again: start it although the same run has succeeded.
+        commit: the data revision, where somebody has resolved it; what the config's stands for now when not given.
 
     Raises:
         UserError: the config does not fit a cluster, the data has no such revision, Kubeflow cannot be reached, does
             not take the token, or refuses.
     """
     arguments = cluster_arguments(config)
-    commit = resolve_revision(config.data).commit
+    commit = commit or resolve_revision(config.data).commit
     arguments["data"] = {**arguments["data"], "revision": commit}
     cluster = _cluster(config)
     name = _name(config, arguments)

@@ -1,7 +1,12 @@
 """The retraining flow: is a run due, what would it cost, run it, ask for approval, promote, tell people."""
 
+import contextlib
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from prefect import flow, task
 from prefect.exceptions import FlowPauseTimeout
@@ -14,6 +19,7 @@ from pipelines.retraining.due import Decision
 
 # A server that is away for a minute must not cost a night.
 _WAITS = [5.0, 20.0, 60.0]
+Answer = TypeVar("Answer")
 
 
 class Approval(RunInput):
@@ -54,8 +60,8 @@ def estimate_cost(config: RunConfig) -> float | None:
 
 
 @task
-def run_workflow(config: RunConfig, insist: bool) -> str:
-    """Run the training pipeline, here or on the cluster, and wait for its end; the key of the run.
+def run_workflow(config: RunConfig, commit: str, insist: bool) -> str:
+    """Run the training pipeline on a data revision, here or on the cluster, and wait for its end; the key of the run.
 
     Raises:
         UserError: a step failed; the message has its reason.
@@ -63,7 +69,7 @@ def run_workflow(config: RunConfig, insist: bool) -> str:
     from eve_core.errors import UserError
 
     if config.schedule.submit:
-        return _run_on_cluster(config, insist)
+        return _run_on_cluster(config, commit, insist)
     import sys
 
     from rich.console import Console
@@ -77,25 +83,37 @@ def run_workflow(config: RunConfig, insist: bool) -> str:
     return finished.key
 
 
-def _run_on_cluster(config: RunConfig, insist: bool) -> str:
+def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     """Kubeflow itself tries a step again that failed, but not one whose pod is gone."""
     from eve_core.errors import UserError
     from eve_core.registry.tracking import steps_cut_off
     from pipelines.eve_training import kubeflow
 
     for left in reversed(range(config.schedule.resubmissions + 1)):
-        submitted = kubeflow.submit(config, again=insist)
+        submitted = _patiently(kubeflow.KubeflowAway, partial(kubeflow.submit, config, again=insist, commit=commit))
         print(f"{submitted.name}: {submitted.url}")
-        ended = kubeflow.wait(config, submitted.run_id)
+        ended = _patiently(kubeflow.KubeflowAway, partial(kubeflow.wait, config, submitted.run_id))
         if ended.state == kubeflow.SUCCEEDED:
             return submitted.run_id
-        cut_off = steps_cut_off(config.registry, submitted.run_id) if ended.state == kubeflow.FAILED else []
+        cut_off: list[str] = []
+        if ended.state == kubeflow.FAILED:
+            with contextlib.suppress(UserError):  # what went wrong is worth more than that MLflow is away
+                cut_off = _patiently(UserError, partial(steps_cut_off, config.registry, submitted.run_id))
         if not (left and cut_off):
             break
-        print(f"{', '.join(cut_off)}: cut off without a word; submitted again, to go on from there")
+        print(f"{', '.join(cut_off)}: cut off; submitted again, to go on from there")
     failed = [f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED]
     failed += [f"{step} was cut off" for step in cut_off]
     raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {'; '.join(failed) or ended.error}")
+
+
+def _patiently(away: type[Exception], ask: Callable[[], Answer]) -> Answer:
+    """What takes a node away may take servers along for a while."""
+    for seconds in _WAITS:
+        with contextlib.suppress(away):
+            return ask()
+        time.sleep(seconds)
+    return ask()
 
 
 @task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
@@ -173,7 +191,7 @@ def _retrain(config: RunConfig, insist: bool) -> str:
     if objection is not None:
         notify(config.notification, f"retraining {config.name}: {objection}")
         return objection
-    key = run_workflow(config, insist)
+    key = run_workflow(config, commit, insist)
     said = [f"{key} trained on data revision {commit[:12]}, because {decision.reason}"]
     waiting = still_waiting(config, collect_outcome(config, key))
     if waiting:

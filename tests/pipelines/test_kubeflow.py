@@ -239,7 +239,9 @@ def mlflow(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("vanish", "runs"), [(0, 1), (2, 3), (99, 4)])
-def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(config, server, mlflow, monkeypatch, vanish, runs):
+def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(
+    config, server, mlflow, data_repository, monkeypatch, vanish, runs
+):
     from eve_core.registry.tracking import open_experiment, pipeline_run, step_run
     from pipelines.retraining.flow import _run_on_cluster
 
@@ -247,7 +249,11 @@ def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(config, server,
     schedule = config.schedule.model_copy(update={"resubmissions": 3})
     config = config.model_copy(update={"registry": registry, "schedule": schedule})
 
+    commit = git(data_repository, "rev-parse", "main")
+
     def end_the_newest(seconds: float) -> None:
+        if seconds < 30:
+            return  # a server was away
         (run_id,) = [run_id for run_id, run in server.made["runs"].items() if run["state"] == "PENDING"]
         if len(server.made["runs"]) > vanish:
             with pytest.raises(UserError), step_run(registry, run_id, "pretrain"):
@@ -266,7 +272,8 @@ def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(config, server,
     with pytest.raises(
         UserError, match=r"ended FAILED: pretrain: no more" + ("; pretrain was cut off" if vanish == 99 else "$")
     ):
-        _run_on_cluster(config, insist=False)
+        _run_on_cluster(config, commit, insist=False)
+    assert {run["runtime_config"]["parameters"]["data"]["revision"] for run in server.made["runs"].values()} == {commit}
     assert len(server.made["runs"]) == runs
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from eve_core.config.run import RegistryConfig
-from eve_core.errors import UserError
+from eve_core.errors import Preempted, UserError
 from eve_core.registry.tracking import (
     finish_pipeline_run,
     open_experiment,
@@ -75,7 +75,11 @@ def test_steps_that_were_cut_off_are_those_whose_last_attempt_said_nothing(confi
         pass
     with pytest.raises(UserError), step_run(config, "run-1", "gate"):
         raise UserError("broken")
-    assert steps_cut_off(config, "run-1") == ["train"]
+    with pytest.raises(Preempted), step_run(config, "run-1", "tune"):
+        raise Preempted("told to stop")
+    assert steps_cut_off(config, "run-1") == ["train", "tune"]
+    python("with step_run(config, 'run-1', 'train'): os._exit(9)", config, expect=9)  # tried again: not a lost node
+    assert steps_cut_off(config, "run-1") == ["tune"]
 
 
 def test_what_a_step_failed_of_is_said_where_mlflow_is_away(config, monkeypatch, capfd):

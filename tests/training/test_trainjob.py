@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from eve_core.config import LaunchConfig, TrainJobConfig
-from eve_core.errors import UserError
+from eve_core.errors import Preempted, UserError
 from eve_core.training import launch, trainjob
-from eve_core.training.preemption import Preempted
 from eve_core.training.trainjob import job_name, manifest, on_volume
 from tests.training.cluster import Cluster, wait_for_submission
 from tests.training.test_distributed import job_of, losses

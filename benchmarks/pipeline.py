@@ -224,11 +224,11 @@ def _draw(figure: "Figure", measured: dict[str, Any]) -> None:
     axis.barh(names, [row["one process"] for row in rows], color="tab:blue", label="the function")
     added = [max(0.0, row["added"]) for row in rows]
     bars = axis.barh(names, added, left=[row["one process"] for row in rows], color="tab:orange", label="its process")
-    axis.bar_label(bars, [f"+{row['added']:.1f} s" for row in rows], padding=4)
+    axis.bar_label(bars, [f"{row['added']:+.1f} s" for row in rows], padding=4)
     axis.set_xlabel("seconds")
-    axis.margins(x=0.15)
+    axis.set_xlim(0, 1.15 * max(row["one process"] + more for row, more in zip(rows, added, strict=True)))
     axis.invert_yaxis()
-    axis.legend(loc="lower right")
+    axis.legend(loc="center right")
 
 
 if __name__ == "__main__":

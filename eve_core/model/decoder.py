@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from eve_core.model.attention import SelfAttention
 from eve_core.model.configuration import EveConfig
@@ -57,8 +58,9 @@ class PixelDecoder(nn.Module):
         mask_tokens = self.mask_token.to(tokens.dtype).expand(*masked.shape, -1)
         positions = interpolate_positions(self.position_embeddings, *grid).to(tokens.dtype)
         class_position = positions[:1].expand(len(vision), 1, -1)
-        where = torch.cat([class_position, positions[1:][visible], positions[1:][masked]], dim=1)
-        hidden = torch.cat([tokens, mask_tokens], dim=1) + where
+        # Not by indexing: threads would add up the gradients of a position in the order in which they come.
+        patch_positions = F.embedding(torch.cat([visible, masked], dim=1), positions[1:])
+        hidden = torch.cat([tokens, mask_tokens], dim=1) + torch.cat([class_position, patch_positions], dim=1)
         for block in self.blocks:
             hidden = block(hidden)
         return self.prediction(self.norm(hidden[:, tokens.shape[1] :]))

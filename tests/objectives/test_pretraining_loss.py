@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eve_core.objectives import pretraining_loss
 from eve_core.objectives.pretraining_loss import patch_targets
@@ -76,6 +77,32 @@ def test_every_parameter_has_a_gradient(network, batch_of, variant):
     for head in ("pixel_decoder", "token_predictor", "alignment"):
         if hasattr(model, head):
             assert sum(parameter.grad.abs().sum() for parameter in getattr(model, head).parameters()) > 0
+
+
+class _MostAddedToOneRow(TorchDispatchMode):
+    """How many rows of a gradient `index_put_` adds to one and the same row, at most: threads do so in any order."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket in (
+            torch.ops.aten.index_put,
+            torch.ops.aten.index_put_,
+            torch.ops.aten._index_put_impl_,
+        ):
+            indices, accumulate = args[1], args[3] if len(args) > 3 else False
+            if accumulate and (numbered := [each for each in indices if each is not None and each.dtype == torch.long]):
+                rows = torch.stack([each.reshape(-1) for each in torch.broadcast_tensors(*numbered)])
+                self.most = max(self.most, int(rows.unique(dim=1, return_counts=True)[1].max()))
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_gradient_is_the_same_to_the_last_bit_whichever_thread_comes_first(network, batch_of, variant):
+    model = network(**variant[0])
+    loss = loss_of(model, batch_of(model)).total
+    with _MostAddedToOneRow() as seen:
+        loss.backward()
+    assert seen.most <= 2  # 0 + a + b is 0 + b + a; three are not
 
 
 @pytest.mark.parametrize("name", ["mlm + mim", "all", "mim", "mask tokens, mim"])

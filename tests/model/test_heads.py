@@ -8,6 +8,7 @@ from eve_core.model import (
     EveForPreTraining,
     EveForVisualQuestionAnswering,
     EveForVisualReasoning,
+    alignment,
 )
 from eve_core.model.alignment import pairs_to_match
 
@@ -81,6 +82,25 @@ def test_matching_loss_by_hand_where_there_is_one_possible_negative(retrieval, p
     labels = torch.tensor([1, 1, 0, 0, 0, 0])
     by_hand = -logits.log_softmax(-1)[torch.arange(6), labels].mean()
     torch.testing.assert_close(output.itm_loss, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_sent_to_other_processes_are_halved_and_the_loss_is_the_same(retrieval, pairs, monkeypatch):
+    for part in (retrieval, retrieval.alignment):
+        part.training = True  # and nothing below, where paths are dropped
+    batch = {**pairs(4), "image_ids": torch.arange(4)}
+    batch["pixel_values"] = batch["pixel_values"] + 1e-3  # no number that bfloat16 has
+    sent = []
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(0)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return retrieval(**batch).loss
+
+    monkeypatch.setattr(alignment, "gather_rows", lambda rows: sent.append(rows) or rows)
+    halved = loss()
+    assert [rows.dtype for rows in sent if rows.dim() == 4] == [torch.bfloat16]
+    monkeypatch.setattr(alignment, "_as_the_network_reads", lambda pixel_values: pixel_values)
+    assert torch.equal(halved, loss())
 
 
 def test_a_batch_of_one_picture_still_has_a_finite_loss(retrieval, pairs):

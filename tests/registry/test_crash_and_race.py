@@ -3,13 +3,12 @@ really at once, and a server that is really away.
 """
 
 import contextlib
-import os
+import itertools
 import random
 import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -19,29 +18,25 @@ from eve_core.registry.models import aliases
 from eve_core.registry.promotion import champion, history, promote, rollback, verify
 from eve_core.registry.tracking import open_experiment
 from infra.local.servers import mlflow_server, postgres
+from tests.processes import Forked
 from tests.registry.conftest import config_in
 
 pytestmark = pytest.mark.slow(minutes=4)
 
-_STEP = """
-import sys
-from eve_core.config.run import RegistryConfig
-from eve_core.errors import UserError
-from eve_core.registry.promotion import promote, rollback
-from eve_core.registry.tracking import open_experiment
 
-config = RegistryConfig.model_validate_json(sys.argv[1])
-if sys.argv[3:] != ["cold"]:
-    open_experiment(config)  # seconds of imports, which are not what is tested
-print("begun", flush=True)
-try:
-    if sys.argv[2] == "rollback":
-        rollback(config, task="vqa", reason="it fails", serving_check=lambda *_: None)
-    else:
-        promote(config, task="vqa", version=sys.argv[2], reason="better", serving_check=lambda *_: None)
-except UserError as error:
-    sys.exit(f"refused: {error}")
-"""
+def _step(config: RegistryConfig, what: str, begun: Path, cold: bool) -> int:
+    if not cold:
+        open_experiment(config)  # what a process does once is not what is tested
+    begun.touch()
+    try:
+        if what == "rollback":
+            rollback(config, task="vqa", reason="it fails", serving_check=lambda *_: None)
+        else:
+            promote(config, task="vqa", version=what, reason="better", serving_check=lambda *_: None)
+    except UserError as error:
+        print(f"refused: {error}")
+        return 1
+    return 0
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +68,16 @@ def config(request, tmp_path, fresh_database):
 
 
 @pytest.fixture
-def start(config):
-    """Begin a promotion, or a rollback, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def start(config, tmp_path):
+    """Begin a promotion, or a rollback, in a process of its own; once it has begun, it is given with its output."""
+    numbers = itertools.count()
 
-    def start(what: str, *cold: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", _STEP, config.model_dump_json(), what, *cold]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(what: str, *, cold: bool = False) -> tuple[Forked, Path]:
+        begun = tmp_path / f"begun-{next(numbers)}"
+        process = Forked(_step, config, what, begun, cold, output=(output := begun.with_suffix(".txt")))
+        while not begun.exists() and process.poll() is None:
+            time.sleep(0.001)
+        return process, output
 
     return start
 
@@ -95,13 +93,13 @@ def aliases_of(config):
 def test_two_processes_at_once_leave_one_champion_and_a_whole_log(config, registered, start):
     first(config, registered("a"))
     versions = [registered(weights, "1") for weights in ("b", "c", "d")]
-    running = [start(version) for version in versions]
-    for process in running:
-        process.stdout.readline()
-    said = [process.communicate() for process in running]
-    winners = [version for version, process in zip(versions, running, strict=True) if process.returncode == 0]
+    with ThreadPoolExecutor(len(versions)) as pool:
+        running = [*pool.map(start, versions)]
+    statuses = [process.wait() for process, _ in running]
+    said = [output.read_text() for _, output in running]
+    winners = [version for version, status in zip(versions, statuses, strict=True) if status == 0]
     assert len(winners) == 1, said
-    refusals = [error for (_, error), process in zip(said, running, strict=True) if process.returncode]
+    refusals = [text for text, status in zip(said, statuses, strict=True) if status]
     assert all("was compared with champion 1 but there is champion" in error for error in refusals), refusals
     assert [(entry.from_version, entry.to_version) for entry in history(config, "vqa")] == [
         (None, "1"),
@@ -120,15 +118,13 @@ def test_killed_at_any_moment_and_run_again(config, registered, start):
     for number in range(6):
         what = versions[1] if number == 0 else "rollback"
         before = history(config, "vqa")
-        process = start(what)
-        process.stdout.readline()
+        process, _ = start(what)
         time.sleep(number / 5 * length)
         process.kill()
-        process.wait()
         entries = history(config, "vqa")
         assert len(entries) - len(before) in (0, 1)
         if len(entries) == len(before):  # nothing was decided yet: it is simply run again
-            assert start(what).wait() == 0
+            assert start(what)[0].wait() == 0
         assert champion(config, "vqa").version == history(config, "vqa")[-1].to_version
         assert len(history(config, "vqa")) == len(before) + 1
         assert verify(config, "vqa") == []
@@ -141,13 +137,13 @@ def test_a_server_that_is_away_for_half_a_minute(config, server, registered, sta
     server.stop()
     with ThreadPoolExecutor(1) as pool:
         back = pool.submit(lambda: (time.sleep(30), server.start()))
-        process = start(version, "cold")
+        process, output = start(version, cold=True)
         status = process.wait()
         back.result()
     if status:
-        error = process.stderr.read()
+        error = output.read_text()
         assert "error" in error.lower() or "answer" in error
-        assert start(version).wait() == 0
+        assert start(version)[0].wait() == 0
     assert aliases_of(config) == {"champion": version, "previous_champion": "1"}
     assert len(history(config, "vqa")) == 2
     assert verify(config, "vqa") == []

@@ -5,18 +5,20 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch.distributed import run
 
 from eve_core.config import AugmentationConfig, FinetuningConfig
 from eve_core.training import TrainingJob
+from eve_core.training.__main__ import main
 from eve_core.training.launch import failure_file, metrics_file
 from eve_core.training.preemption import PREEMPTED_STATUS
+from tests.processes import Forked
 from tests.training.conftest import optimization
 from tests.training.test_distributed import job_of
 from tests.training.test_finetuning import task_data
@@ -28,18 +30,18 @@ STEPS = 20
 CHECKPOINT_STEPS = 3
 
 
-def start(job: TrainingJob, processes: int, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(job: TrainingJob, processes: int, output: Path | None = None) -> Forked:
     path = Path(job.scratch) / "job.json"
     path.parent.mkdir(exist_ok=True)
     job.write(path)
     metrics_file(path).unlink(missing_ok=True)
-    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    command = [sys.executable, "-m", *(torchrun if processes > 1 else []), "eve_core.training", str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=stderr)
+    if processes == 1:
+        return Forked(main, path, output=output)
+    torchrun = ["--standalone", f"--nproc-per-node={processes}", "-m", "eve_core.training", str(path)]
+    return Forked(run.main, torchrun, output=output)
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+def wait_until(happened: Callable[[], bool], process: Forked) -> bool:
     """Whether it happened before the process ended."""
     while process.poll() is None:
         if happened():
@@ -57,11 +59,6 @@ def steps(job: TrainingJob) -> list[int]:
     lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
     entries = [json.loads(line) for line in lines if line.endswith("\n")]
     return [entry["step"] for entry in entries if "step" in entry]
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def at_step(job: TrainingJob, step: int) -> Callable[[], bool]:
@@ -101,11 +98,11 @@ def test_killed_at_random_moments(prepared, uninterrupted, tmp_path, processes, 
     draw = random.Random(processes)
     process = start(job, processes)
     assert wait_until(at_step(job, draw.randint(4, 8)), process)
-    kill(process)
+    process.kill()
     reached = last_step(job)
     process = start(job, processes)
     assert wait_until(while_writing(job, draw.randint(10, 15)), process)
-    kill(process)
+    process.kill()
     first = steps(job)[0]
     assert reached - CHECKPOINT_STEPS <= first <= reached + 1  # it went on, and lost no more than since a checkpoint
     run_to_the_end(job, processes)
@@ -125,7 +122,7 @@ def test_ten_kills_in_one_run(prepared, tmp_path):
         happened = at_step(job, more) if kills % 2 else while_writing(job, more)
         assert wait_until(happened, process)
         time.sleep(draw.random() / 50)
-        kill(process)
+        process.kill()
         kills += 1
         assert steps(job)[0] > reached - CHECKPOINT_STEPS - 1  # it lost no more than since the last checkpoint
         reached = last_step(job)
@@ -156,7 +153,7 @@ def test_a_fine_tuning_is_resumed(prepared, pretrained, tmp_path, task, processe
     run_to_the_end(whole, processes)
     process = start(job, processes)
     assert wait_until(at_step(job, 5), process)
-    kill(process)
+    process.kill()
     run_to_the_end(job, processes)
     assert steps(job)[0] > 1
     assert_same_weights(Path(job.out), Path(whole.out))
@@ -170,7 +167,8 @@ def test_a_disk_that_fills_up_while_saving(prepared, uninterrupted, tmp_path):
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        said = str(start(job, 1, stderr=subprocess.PIPE).communicate()[1])
+        assert start(job, 1, output=tmp_path / "output.txt").wait() == 1
+        said = (tmp_path / "output.txt").read_text()
         assert "writing a checkpoint in" in said
         assert "disk is full" in said  # not in a file, which would not fit either
         assert not [*scratch.glob("failure-*")]
@@ -189,7 +187,7 @@ def test_a_sharded_model_is_resumed(prepared, tmp_path):
     job = job_here(prepared, tmp_path / "killed", fsdp=True)
     process = start(job, 2)
     assert wait_until(at_step(job, 7), process)
-    kill(process)
+    process.kill()
     run_to_the_end(job, 2)
     assert steps(job)[0] > 1
     assert_same_weights(Path(job.out), Path(at_once.out))
@@ -230,7 +228,7 @@ def test_another_number_of_processes_is_refused(prepared, tmp_path):
     job = job_here(prepared, tmp_path)
     process = start(job, 1)
     assert wait_until(lambda: any(Path(job.scratch).glob("checkpoint-*")), process)
-    kill(process)
+    process.kill()
     assert start(job, 2).wait() != 0
     said = json.loads(failure_file(Path(job.scratch) / "job.json", 0).read_text())["message"]
     assert "is of another run: processes was 1 and is 2; change it back to go on from there, or delete" in said
@@ -243,7 +241,7 @@ def test_accumulation_is_resumed_too(prepared, tmp_path):
     job = job_here(prepared, tmp_path / "killed", micro_batch_size=4)
     process = start(job, 1)
     assert wait_until(at_step(job, 8), process)
-    kill(process)
+    process.kill()
     run_to_the_end(job, 1)
     assert_same_weights(Path(job.out), Path(whole.out))
 
@@ -252,9 +250,9 @@ def test_two_runs_do_not_share_a_folder(prepared, tmp_path):
     job = job_here(prepared, tmp_path, steps=100_000)
     process = start(job, 1)
     assert wait_until(at_step(job, 1), process)
-    path = Path(job.scratch) / "job.json"
-    second = subprocess.run([sys.executable, "-m", "eve_core.training", str(path)], stderr=subprocess.DEVNULL)
-    kill(process)
-    assert second.returncode == 1
+    second = Forked(main, Path(job.scratch) / "job.json")
+    status = second.wait()
+    process.kill()
+    assert status == 1
     said = json.loads(failure_file(Path(job.scratch) / "job.json", 0).read_text())["message"]
     assert "another process trains in" in said

@@ -1,6 +1,9 @@
 """What tests of several rooms share: the real samples, and a small synthetic world in its prepared form."""
 
+import inspect
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 # Two test processes share two cores; with two threads each they would wait for one another. Read at torch's import.
@@ -59,6 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("slow")
         minutes[item.path] = max(minutes.get(item.path, 0.0), mark.kwargs.get("minutes", 1.0) if mark else 0.0)
     items.sort(key=lambda item: -minutes[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stacks_without_source_lines() -> Iterator[None]:
+    """kfp asks for the whole stack at each setting of a step; with pytest's frames that made a compilation seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", partial(inspect.stack, context=0))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from infra.local.servers import HttpServer, Process, mlflow_server, postgres, pr
 _BUCKETS = ("eve-data", "eve-mlflow")
 _KEYS = {"AWS_ACCESS_KEY_ID": "eve", "AWS_SECRET_ACCESS_KEY": "of-this-machine", "AWS_DEFAULT_REGION": "us-east-1"}
 _HOURS = 2
-_SECONDS_BETWEEN_LOOKS = 3
+_SECONDS_BETWEEN_LOOKS = 8
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,6 @@ def look(path: str, wait_for: str):
     }
     with open(path, "w") as file:
         json.dump(about, file)
-    time.sleep(0.2)
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -56,12 +55,29 @@ def end(how: str):
         raise ValueError("broken")
 
 
-@pytest.fixture
-def steps(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # whose threads come with its import, and know about forks
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"), raise_on_error=True)
-    with forked_steps(tmp_path / "log"):
-        yield tmp_path
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def meet(mine: str, other: str):
+    """End well only where another step runs at the same time."""
+    import os
+    import time
+
+    open(mine, "w").close()
+    until = time.monotonic() + 60
+    while not os.path.exists(other):
+        if time.monotonic() > until:
+            raise TimeoutError("the other step never came")
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """One server for all tests; the last one kills it."""
+    folder = tmp_path_factory.mktemp("steps")
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "root"), raise_on_error=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")  # whose threads come with its import, and know about forks
+        with forked_steps(folder / "log"):
+            yield folder
     assert subprocess_task_handler.run_local_subprocess.__module__ == subprocess_task_handler.__name__
 
 
@@ -100,10 +116,10 @@ def test_nothing_that_is_imported_starts_threads_or_a_gpu(steps):
 
 @pytest.mark.slow
 def test_two_steps_run_side_by_side(steps):
-    _look(steps)
+    one, other = str(steps / "one"), str(steps / "other")
     with ThreadPoolExecutor(2) as pool:
-        found = [*pool.map(lambda _: _look(steps), range(6))]
-    assert len({one["process"] for one in found}) == 6
+        for step in [pool.submit(meet, mine=one, other=other), pool.submit(meet, mine=other, other=one)]:
+            step.result()
 
 
 @pytest.mark.slow

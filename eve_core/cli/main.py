@@ -1,5 +1,7 @@
 """`eve`: the command line. One module a group of verbs; none has logic of its own."""
 
+import atexit
+import gc
 import sys
 
 import typer
@@ -44,6 +46,7 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence and status 1, a defect keeps its traceback."""
     from eve_core.errors import UserError, explain_os_error
 
+    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
     try:
         app()
     except UserError as error:

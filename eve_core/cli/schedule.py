@@ -17,9 +17,14 @@ _Insist = Annotated[bool, typer.Option("--insist", help="Run it, whatever was do
 
 def retrain(config: _Config, insist: _Insist = False) -> None:
     """Run the workflow if it is due; as a Prefect flow."""
+    from prefect.exceptions import CancelledRun
+
     from pipelines.retraining.flow import retrain as retrain_flow
 
-    typer.echo(retrain_flow(config, insist))
+    try:
+        typer.echo(retrain_flow(config, insist))
+    except CancelledRun as error:
+        typer.echo(error)
 
 
 @schedule_app.command()

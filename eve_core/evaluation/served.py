@@ -4,6 +4,8 @@
 MLflow ("models:/eve-vqa/3").
 """
 
+import atexit
+import gc
 import json
 import resource
 import subprocess
@@ -151,4 +153,5 @@ def _main(model: str, requests: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
     _main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

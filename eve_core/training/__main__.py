@@ -1,5 +1,7 @@
 """A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -41,6 +43,7 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
     status = main(Path(sys.argv[1]))
     if status:
         sys.stdout.flush()

@@ -128,12 +128,7 @@ def s3_server(folder: Path) -> HttpServer:
 def prefect_server(folder: Path) -> HttpServer:
     """Prefect's API, with its database in `folder`."""
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "{port}", "--no-ui"]
-    settings = {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # In memory, as it is by default, a restart of the server would end every run that holds a deployment's slot.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    }
+    settings = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     return HttpServer("prefect", command, folder, "/api/health", settings)
 
 

@@ -16,7 +16,8 @@ class Busy(UserError):
 def alone(config: RunConfig) -> Iterator[None]:
     """Keep other retrainings of the config out.
 
-    A deployment's limit of one run is not enough: Prefect gives the slot of a run that waits for approval to the next.
+    Not by a deployment's limit of one run: Prefect gives the slot of a run that waits for approval to the next, and
+    ends a run that cannot renew its slot, be it because it waited, or because the server is away at that moment.
 
     Raises:
         Busy: one goes on.

@@ -12,6 +12,7 @@ from prefect import flow, task
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
+from prefect.states import Cancelled, State
 
 from eve_core.config import RunConfig, load_config
 from eve_core.report import RunSummary
@@ -151,7 +152,7 @@ def promote_approved(config: RunConfig, name: str, version: str, reason: str) ->
 
 
 @flow(name="eve-retraining", persist_result=False)
-def retrain(config_path: Path, insist: bool = False) -> str:
+def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
     """One retraining, if it is due; one at a time, and one finished run for a config and a data revision.
 
     Args:
@@ -159,7 +160,7 @@ def retrain(config_path: Path, insist: bool = False) -> str:
         insist: run it, whatever was done before.
 
     Returns:
-        What was done, in words.
+        What was done, in words; the run is cancelled where another goes on.
 
     Raises:
         UserError: something failed.
@@ -172,7 +173,7 @@ def retrain(config_path: Path, insist: bool = False) -> str:
         with alone(config):
             return _retrain(config, insist)
     except Busy as error:
-        return f"nothing done: {error}"
+        return Cancelled(message=f"nothing done: {error}")
     except Exception as error:
         notify(config.notification, f"retraining {config.name} failed: {error}")
         raise

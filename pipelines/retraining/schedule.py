@@ -42,7 +42,6 @@ def apply(config_path: Path) -> Deployed:
         UserError: Prefect's server cannot be reached.
     """
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.deployments.runner import EntrypointType, RunnerDeployment
     from prefect.exceptions import ObjectNotFound
@@ -61,7 +60,6 @@ def apply(config_path: Path) -> Deployed:
             name=config.name,
             schedules=times,
             parameters={"config_path": str(config_path.absolute())},
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             work_pool_name=schedule.work_pool,
             job_variables={"working_dir": str(Path.cwd())},  # where the config's relative paths are from
             description=f"Retrains {config.name} when it is due.",
@@ -127,7 +125,7 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:
     times: list[Any] = [schedule.schedule for schedule in deployment.schedules if schedule.active]
     scheduled = [run.expected_start_time for run in _runs(client, deployment.id, ["SCHEDULED"])]
-    # A run that would overlap another is cancelled before it begins.
+    # A run that would overlap another is cancelled.
     begun = _runs(client, deployment.id, ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED"])
     last = f"{begun[0].name}: {begun[0].state_name}" if begun else "never ran"
     waiting = [run.name for run in _runs(client, deployment.id, ["PAUSED"])]

@@ -23,7 +23,6 @@ def look(path: str, wait_for: str):
     import random
     import signal
     import sys
-    import time
 
     imported = wait_for in sys.modules
     about = {

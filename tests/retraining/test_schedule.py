@@ -49,14 +49,13 @@ def test_it_is_paused_and_goes_on(prefect, config):
     assert not schedule.pause("paused", paused=False).paused
 
 
-def test_only_one_run_at_a_time_is_let_through(prefect, config):
+def test_a_worker_finds_the_flow_and_no_slot_that_could_be_lost(prefect, config):
     from prefect.client.orchestration import get_client
 
-    schedule.apply(config("alone", cron="0 3 * * 1"))
+    schedule.apply(config("found", cron="0 3 * * 1"))
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/alone")
-    assert deployment.global_concurrency_limit.limit == 1
-    assert deployment.concurrency_options.collision_strategy.value == "CANCEL_NEW"
+        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/found")
+    assert deployment.global_concurrency_limit is None
     assert deployment.entrypoint == "pipelines.retraining.flow.retrain"  # wherever the package is installed
     assert deployment.work_pool_name == "eve"
     assert deployment.job_variables == {"working_dir": os.getcwd()}  # relative paths of a config are from here
@@ -109,6 +108,8 @@ _FLOW = """
 import json, sys
 from pathlib import Path
 from prefect import flow
+from typer.testing import CliRunner
+from eve_core.cli.main import app
 from eve_core.config import load_config
 from pipelines.retraining.flow import _ask, retrain
 
@@ -116,7 +117,12 @@ from pipelines.retraining.flow import _ask, retrain
 def asking():
     return _ask(load_config(Path(sys.argv[1])), "run-1", {"vqa": "4"})
 
-print("result", json.dumps(asking() if sys.argv[2] == "ask" else retrain(Path(sys.argv[1]))))
+if sys.argv[2] == "ask":
+    print("result", json.dumps(asking()))
+else:
+    state = retrain(Path(sys.argv[1]), return_state=True)
+    said = CliRunner().invoke(app, ["retrain", "--config", sys.argv[1]])
+    print("result", json.dumps([state.type.value, said.exit_code, said.output]))
 """
 
 
@@ -177,7 +183,9 @@ def test_two_retrainings_of_a_config_do_not_overlap(run_flow, config):
     path = config("twice")
     settings = load_config(path)
     with alone(settings):
-        assert run_flow(path, "retrain").startswith("nothing done: another retraining of twice goes on")
+        state, status, said = run_flow(path, "retrain")
+        assert (state, status) == ("CANCELLED", 0)
+        assert "nothing done: another retraining of twice goes on" in said
     with alone(settings), pytest.raises(UserError, match="another retraining of twice goes on"), alone(settings):
         pass
     with alone(settings):

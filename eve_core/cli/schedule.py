@@ -17,14 +17,9 @@ _Insist = Annotated[bool, typer.Option("--insist", help="Run it, whatever was do
 
 def retrain(config: _Config, insist: _Insist = False) -> None:
     """Run the workflow if it is due; as a Prefect flow."""
-    from prefect.exceptions import CancelledRun
-
     from pipelines.retraining.flow import retrain as retrain_flow
 
-    try:
-        typer.echo(retrain_flow(config, insist))
-    except CancelledRun as error:
-        typer.echo(error)
+    typer.echo(retrain_flow(config, insist))
 
 
 @schedule_app.command()

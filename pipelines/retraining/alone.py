@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from eve_core.config import RunConfig
 from eve_core.errors import UserError
 
+SKIPPED = "Skipped"
+"""State of a flow run that found another going on."""
+
 
 class Busy(UserError):
     """Another retraining of the config goes on."""

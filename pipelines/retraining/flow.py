@@ -12,7 +12,7 @@ from prefect import flow, task
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from prefect.states import Cancelled, State
+from prefect.states import Completed, State
 
 from eve_core.config import RunConfig, load_config
 from eve_core.report import RunSummary
@@ -160,20 +160,21 @@ def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
         insist: run it, whatever was done before.
 
     Returns:
-        What was done, in words; the run is cancelled where another goes on.
+        What was done, in words; where another goes on, nothing.
 
     Raises:
         UserError: something failed.
     """
     from eve_core.report import notify
-    from pipelines.retraining.alone import Busy, alone
+    from pipelines.retraining.alone import SKIPPED, Busy, alone
 
     config = load_config(config_path)
     try:
         with alone(config):
             return _retrain(config, insist)
     except Busy as error:
-        return Cancelled(message=f"nothing done: {error}")
+        said = f"nothing done: {error}"
+        return Completed(name=SKIPPED, message=said, data=said)
     except Exception as error:
         notify(config.notification, f"retraining {config.name} failed: {error}")
         raise

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from eve_core.config import load_config
 from eve_core.errors import UserError
+from pipelines.retraining.alone import SKIPPED
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -125,7 +126,6 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:
     times: list[Any] = [schedule.schedule for schedule in deployment.schedules if schedule.active]
     scheduled = [run.expected_start_time for run in _runs(client, deployment.id, ["SCHEDULED"])]
-    # A run that would overlap another is cancelled.
     begun = _runs(client, deployment.id, ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED"])
     last = f"{begun[0].name}: {begun[0].state_name}" if begun else "never ran"
     waiting = [run.name for run in _runs(client, deployment.id, ["PAUSED"])]
@@ -143,20 +143,22 @@ def _found(client: "SyncPrefectClient", name: str) -> Any:
 
 
 def _runs(client: "SyncPrefectClient", deployment: UUID, states: list[str]) -> list[Any]:
-    """Of a deployment, in a state of one of these types, the newest first."""
+    """Of a deployment, in a state of one of these types and not skipped, the newest first."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterDeploymentId,
         FlowRunFilterState,
+        FlowRunFilterStateName,
         FlowRunFilterStateType,
     )
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
 
-    types = FlowRunFilterStateType(any_=[StateType(state) for state in states])
-    wanted = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), state=FlowRunFilterState(type=types)
+    state = FlowRunFilterState(
+        type=FlowRunFilterStateType(any_=[StateType(state) for state in states]),
+        name=FlowRunFilterStateName(not_any_=[SKIPPED]),
     )
+    wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), state=state)
     return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
 
 

@@ -61,6 +61,7 @@ class Forked:
 
 def _run(function: Callable[..., int | None], arguments: tuple[Any, ...], output: Path) -> None:
     os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # as in any process; here it would be a server of its own
     with output.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

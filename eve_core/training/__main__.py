@@ -1,9 +1,11 @@
 """A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
 
 import atexit
+import ctypes
 import gc
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -42,7 +44,15 @@ def main(path: Path) -> int:
     return 0
 
 
+def _end_with_parent() -> None:
+    """A killed torchrun would leave its processes, each in a session of its own, to wait for one another for ever."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
     status = main(Path(sys.argv[1]))
     if status:

@@ -193,14 +193,34 @@ def test_a_sharded_model_is_resumed(prepared, tmp_path):
     assert_same_weights(Path(job.out), Path(at_once.out))
 
 
+def test_processes_end_with_the_one_that_started_them(prepared, tmp_path):
+    job = job_here(prepared, tmp_path, steps=100_000)
+    process = start(job, 2)
+    assert wait_until(at_step(job, 2), process)
+    children = _children(job, process)
+    assert len(children) == 2
+    process.kill()  # they are in sessions of their own
+    until = time.monotonic() + 10
+    while any(_is_alive(child) for child in children):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _children(job: TrainingJob, process: Forked) -> list[int]:
+    command = ["pgrep", "-f", f"eve_core.training {job.scratch}", "-P", str(process.pid)]
+    return [int(child) for child in subprocess.run(command, capture_output=True, text=True).stdout.split()]
+
+
+def _is_alive(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):
     job = job_here(prepared, tmp_path)
     process = start(job, 2)
     assert wait_until(at_step(job, 7), process)
-    children = subprocess.run(
-        ["pgrep", "-f", f"eve_core.training {job.scratch}", "-P", str(process.pid)], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    os.kill(_children(job, process)[-1], signal.SIGKILL)
     assert process.wait() != 0  # the other one is stopped, and does not wait for ever
     run_to_the_end(job, 2)
     assert_same_weights(Path(job.out), uninterrupted[2])

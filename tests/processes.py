@@ -4,6 +4,7 @@ Each is forked from a server that has the imports, and begins in no time: with i
 five seconds, and take three to end.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -54,8 +55,9 @@ class Forked:
         return self._process.exitcode
 
     def kill(self) -> None:
-        """It, and what it started."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """It, and what it started, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
 

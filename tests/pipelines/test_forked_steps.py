@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import threading
 import time
@@ -132,7 +133,8 @@ def test_a_step_that_does_not_end_well_has_failed(steps, how):
 @pytest.mark.slow
 def test_where_the_server_died_steps_start_as_they_did_before(steps):
     server = _look(steps)["parent"]
+    ended = os.pidfd_open(server)
     os.kill(server, signal.SIGKILL)
-    while Path(f"/proc/{server}/stat").read_text().split()[2] != "Z":
-        time.sleep(0.01)
+    select.select([ended], [], [])  # with all its threads
+    os.close(ended)
     assert not _look(steps)["imported"]

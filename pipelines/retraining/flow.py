@@ -160,7 +160,7 @@ def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
         insist: run it, whatever was done before.
 
     Returns:
-        What was done, in words; where another goes on, nothing.
+        What was done, in words; a state that says it was skipped, where another goes on.
 
     Raises:
         UserError: something failed.

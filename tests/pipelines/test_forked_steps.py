@@ -120,6 +120,8 @@ def test_two_steps_run_side_by_side(steps):
     with ThreadPoolExecutor(2) as pool:
         for step in [pool.submit(meet, mine=one, other=other), pool.submit(meet, mine=other, other=one)]:
             step.result()
+        found = [*pool.map(lambda _: _look(steps), range(6))]
+    assert len({one["process"] for one in found}) == 6
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """`eve`: the command line. One module a group of verbs; none has logic of its own."""
 
-import atexit
-import gc
 import sys
 
 import typer
@@ -45,8 +43,9 @@ app.command()(convert_official)
 def main() -> None:
     """Entry point: a user's mistake is one sentence and status 1, a defect keeps its traceback."""
     from eve_core.errors import UserError, explain_os_error
+    from eve_core.processes import end_without_collection
 
-    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
+    end_without_collection()
     try:
         app()
     except UserError as error:

@@ -4,8 +4,6 @@
 MLflow ("models:/eve-vqa/3").
 """
 
-import atexit
-import gc
 import json
 import resource
 import subprocess
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from eve_core.errors import UserError, existing_file
+from eve_core.processes import end_without_collection
 
 REQUESTS_FILE = "requests.parquet"
 _WARM_UP = 2
@@ -153,5 +152,5 @@ def _main(model: str, requests: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
+    end_without_collection()
     _main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,17 +1,14 @@
 """A process of a training that was started by torchrun: `torchrun ... -m eve_core.training JOB.json`."""
 
-import atexit
-import ctypes
-import gc
 import json
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
 from eve_core.errors import Preempted, UserError, explain
+from eve_core.processes import end_with_parent, end_without_collection
 from eve_core.training.job import TrainingJob
 from eve_core.training.launch import failure_file, metrics_file
 from eve_core.training.preemption import PREEMPTED_STATUS
@@ -44,16 +41,9 @@ def main(path: Path) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
-    """A killed torchrun would leave its processes, each in a session of its own, to wait for one another for ever."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    _end_with_parent()
-    atexit.register(gc.freeze)  # else Python ends with seconds of looking for garbage among all that was imported
+    end_with_parent()  # a killed torchrun leaves its processes, each in a session of its own, to wait for one another
+    end_without_collection()
     status = main(Path(sys.argv[1]))
     if status:
         sys.stdout.flush()

@@ -26,6 +26,7 @@ FORMAT = 2
 ALL = "all"
 _LEVEL = 0.95
 _SEED = 0
+_DRAWS_BEYOND = 2
 # A metric is the mean of its items' scores, but for the order in which they were added up.
 _ROUNDING = 1e-6
 
@@ -86,7 +87,7 @@ def decide(scores: Scores, gate: GateConfig, slices: Sequence[SliceConfig] = (),
     parts, slice_problems = divide(scores.items, slices)
     checks = [_enough_items(scores, gate), _same_items(scores), _numbers(scores)]
     groups: dict[str, Group] = {}
-    if all(check.passed for check in checks[1:]):
+    if scores.items.num_rows and all(check.passed for check in checks[1:]):
         everything = np.ones(scores.items.num_rows, dtype=bool)
         groups = _analyse(scores, gate, {ALL: everything, **parts})
     checks += [_floor(scores, floor) for floor in gate.floors]
@@ -197,7 +198,8 @@ def _analyse(scores: Scores, gate: GateConfig, groups: Mapping[str, np.ndarray])
         groups,
         weights=_scores_of(table, "weight") if "weight" in table.column_names else None,
         level=_LEVEL,
-        rounds=gate.rounds,
+        # So many that the rarest of draws is rare enough for Holm's first and smallest share of alpha.
+        rounds=max(gate.rounds, math.ceil(_DRAWS_BEYOND * len(groups) / gate.alpha)),
         seed=_SEED,
     )
 
@@ -345,6 +347,8 @@ def _model(content: dict[str, Any], key: str, path: Path) -> ScoredModel:
     if not isinstance(part, dict) or not isinstance(part.get("metrics"), dict):
         raise UserError(f"{path} has no {key} with metrics; run the evaluation again")
     served = part.get("served", {})
+    if not isinstance(served, dict):
+        raise UserError(f"{path}: what the {key} takes as it is served is no object; run the evaluation again")
     for name, value in [*part["metrics"].items(), *served.items()]:
         if type(value) not in (int, float):  # a bool is an int
             raise UserError(f"{path}: {key} metric {name} is no number; run the evaluation again")

@@ -2,14 +2,20 @@
 
 Items that share a picture are not independent. So what is drawn again and again is pictures, with all of their items (a
 cluster bootstrap); the same draws serve both models and every group of items, so that their differences are paired.
-Answers that are right or wrong, on pictures of their own, are compared by McNemar's exact test.
+Answers that are right or wrong, on pictures of their own, are compared by McNemar's exact test, and where a margin is
+asked about by Tango's score test.
+
+Resampling says little where nearly all pictures have the same difference, since many draws then have no spread at all.
+Such draws count as extreme. What is certain nonetheless, because a score is between 0 and 1, is found by Hoeffding's
+inequality, and by counting the pictures where the candidate is worse: to lose more than a margin takes a share of them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil, exp, sqrt
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
 _NUMBERS_AT_ONCE = 8_000_000
 _NOTHING = 1e-12
@@ -42,35 +48,49 @@ class Comparison:
     """Of the gain."""
     statistics: np.ndarray
     """(R,) how far the gain of resampled pictures is from the gain, in their own standard errors."""
+    pictures: float
+    """How many there are; where they weigh differently, how many of one weight would say as much."""
+    losing: float
+    """Share of them, by weight, where the candidate is worse."""
     discordant: tuple[int, int] | None
-    """Items that the candidate alone has right, and the champion alone, where McNemar's test applies."""
+    """Items that the candidate alone has right, and the champion alone, where answers are right or wrong and every item
+    has a picture of its own."""
 
     def test(self, margin: float) -> str:
         """What `p_value` is worked out by."""
-        exact = self.discordant is not None and margin == 0
-        return "McNemar's exact test" if exact else "a bootstrap of pictures"
+        if self.discordant is None:
+            return "a bootstrap of pictures"
+        return "Tango's score test" if margin else "McNemar's exact test"
 
     def p_value(self, margin: float) -> float:
-        """How likely a gain as large as this is when the true gain is `margin`.
-
-        McNemar's exact test where it applies and the margin is 0, else the studentized bootstrap.
-        """
-        if self.discordant is not None and margin == 0:
-            return mcnemar(*self.discordant)
-        if self.standard_error == 0:  # every picture has the same difference, mostly none
-            return 0.0 if self.gain > margin else 1.0
-        extreme = self.statistics >= (self.gain - margin) / self.standard_error
-        return float((1 + extreme.sum()) / (1 + len(self.statistics)))
+        """How likely a gain as large as this is when the true gain is `margin`."""
+        return self._p_value(margin, 1)
 
     def p_value_of_fall(self, margin: float) -> float:
         """How likely a gain as small as this is when the true gain is `-margin`."""
-        if self.standard_error == 0:
-            return 0.0 if self.gain < -margin else 1.0
-        extreme = self.statistics <= (self.gain + margin) / self.standard_error
-        return float((1 + extreme.sum()) / (1 + len(self.statistics)))
+        return self._p_value(margin, -1)
+
+    def _p_value(self, margin: float, sign: int) -> float:
+        """Of the candidate's gain, or of the champion's over it (`sign` -1)."""
+        if self.discordant is not None:
+            wins, losses = self.discordant[::sign]
+            return tango(wins, losses, round(self.pictures), margin) if margin else mcnemar(wins, losses)
+        gain = sign * self.gain
+        if gain <= margin and self.standard_error == 0:
+            return 1.0
+        if self.standard_error == 0:  # as large as this in every picture, and -1 in those that are not here
+            return float(((1 + margin) / (1 + gain)) ** self.pictures)
+        extreme = sign * self.statistics >= (gain - margin) / self.standard_error
+        resampled = (1 + extreme.sum()) / (1 + len(self.statistics))
+        hoeffding = exp(-self.pictures * max(0.0, gain - margin) ** 2 / 2)
+        # Only -1 in a share `-margin` of all pictures makes the true gain as small as a negative margin.
+        counted = binom.cdf(ceil(self.losing * self.pictures), int(self.pictures), -margin) if margin < 0 else 1.0
+        return float(min(resampled, hoeffding, counted))
 
     def detectable(self, alpha: float, power: float) -> float:
         """The true gain beyond a margin that so many items find with probability `power` at error rate `alpha`."""
+        if self.standard_error == 0:  # the gain for which `_p_value` is alpha
+            return float((1 + self.gain) * (1 - alpha ** (1 / self.pictures)))
         return float((norm.ppf(1 - alpha) + norm.ppf(power)) * self.standard_error)
 
 
@@ -145,6 +165,18 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses, alternative="greater").pvalue) if wins + losses else 1.0
 
 
+def tango(wins: int, losses: int, items: int, margin: float) -> float:
+    """One-sided score test of a paired difference of shares (Tango 1998): how likely so many wins over losses are when
+    the difference is `margin`. Items that only one of two models has right, all items -> p value.
+    """
+    # The likeliest share of losses when the difference is `margin`: the root of 2 N q^2 + b q - losses m (1 - m).
+    b = (2 * items - wins + losses) * margin - wins - losses
+    share = (sqrt(b * b + 8 * items * losses * margin * (1 - margin)) - b) / (4 * items)
+    spread = sqrt(items * max(0.0, 2 * share + margin * (1 - margin)))
+    beyond = wins - losses - items * margin
+    return float(norm.sf(beyond / spread)) if spread else float(beyond <= 0)
+
+
 def holm(p_values: list[float], alpha: float) -> list[bool]:
     """Which of several hypotheses are rejected, so that a true one is with probability `alpha` at most (Holm 1979)."""
     rejected = [False] * len(p_values)
@@ -183,7 +215,11 @@ def _compare(
     alone = number == len(candidate) and np.ptp(weight) == 0
     if alone and all(np.isin(scores, (0.0, 1.0)).all() for scores in (candidate, champion)):
         discordant = int((candidate > champion).sum()), int((candidate < champion).sum())
-    return Comparison(gain, low if error else gain, high if error else gain, float(error), statistics, discordant)
+    total, squares = clusters[:, 0].sum(), clusters[:, 5].sum()
+    pictures = float(total**2 / squares)
+    losing = float(clusters[clusters[:, 1] < clusters[:, 2], 0].sum() / total)
+    ends_of_gain = (low, high) if error else (gain, gain)
+    return Comparison(float(gain), *ends_of_gain, float(error), statistics, pictures, losing, discordant)
 
 
 def _gains(sums: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -137,6 +137,24 @@ def test_a_score_that_is_no_number_is_refused(value, model):
     json.dumps(blessing.to_json(), allow_nan=False)
 
 
+def test_a_fall_is_seen_however_many_slices_there_are():
+    """The bootstrap's smallest p value is one over its rounds, and Holm's first share of alpha one over the slices."""
+    draw, kinds, number = np.random.default_rng(1), 40, 40 * 60
+    champion, fallen = draw.uniform(0.6, 0.9, number), np.arange(number) % kinds == 7
+    candidate = np.where(fallen, champion - draw.uniform(0, 0.6, number), champion + 0.1)
+    found = scores(candidate, champion)
+    names = pa.array([f"kind {i % kinds}" for i in range(number)])
+    items = found.items.drop_columns("slice/answer_type").append_column("slice/answer_type", names)
+    reasons = judge(replace(found, items=items), [SliceConfig(by="answer_type", min_items=10)], alpha=0.05 / 3).reasons
+    assert [reason.split(":")[0] for reason in reasons] == ["answer_type kind 7"]
+
+
+def test_no_items_at_all_are_refused_and_nothing_else_happens():
+    found = scores(right(0.7), right(0.6))
+    blessing = judge(replace(found, items=found.items.slice(0, 0)))
+    assert blessing.reasons[0] == "0 items were scored, fewer than the 10 that a verdict needs"
+
+
 def test_a_missing_metric_is_refused():
     blessing = judge(scores(), floors=[*GATE.floors, GATE.floors[0].model_copy(update={"metric": "recall"})])
     assert blessing.reasons == ("the candidate's recall was not measured",)

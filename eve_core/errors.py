@@ -39,12 +39,19 @@ def explain(error: Exception, doing: str) -> str:
     said = " ".join(str(error).split())
     if is_full_disk(error):
         return str(explain_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), doing))
+    if is_from_mlflow(error):
+        return f"{doing}: MLflow could not do what it was asked ({said[:300]}); run the same again when it can"
     return f"{type(error).__name__}: {said}"
 
 
 def is_full_disk(error: Exception) -> bool:
     """Whether a library says in words of its own that the disk is full."""
     return any(word in " ".join(str(error).split()) for word in _FULL_DISK)
+
+
+def is_from_mlflow(error: Exception) -> bool:
+    """Whether MLflow raised it, its server away for instance; without importing MLflow, which takes seconds."""
+    return type(error).__module__ == "mlflow.exceptions"
 
 
 def existing_file(path: Path | str, what: str) -> Path:

@@ -42,19 +42,17 @@ app.command()(convert_official)
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and status 1, a defect keeps its traceback."""
-    from eve_core.errors import UserError, explain_os_error
+    from eve_core.errors import UserError, explain, is_from_mlflow
     from eve_core.processes import end_without_collection
 
     end_without_collection()
     try:
         app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        of_the_system = isinstance(error, OSError) and error.errno is not None
+        if not (isinstance(error, UserError) or of_the_system or is_from_mlflow(error)):
             raise
-        print(f"error: {explain_os_error(error, 'eve')}", file=sys.stderr)
+        print(f"error: {explain(error, 'eve')}", file=sys.stderr)
         sys.exit(1)
 
 

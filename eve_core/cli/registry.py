@@ -80,7 +80,12 @@ def rollback(
     from eve_core.config.run import load_config
     from eve_core.registry.promotion import rollback as roll_back
 
-    _tell(roll_back(load_config(config).registry, task=task, to=to, reason=reason, force=force))
+    outcome = roll_back(load_config(config).registry, task=task, to=to, reason=reason, force=force)
+    _tell(outcome)
+    if to is None and not outcome.changed:
+        typer.echo(
+            "it was rolled back to before; to go to another version, name it with --to (see eve champion history)"
+        )
 
 
 def check_serving(

@@ -1,5 +1,6 @@
 """Answering a split whose answers are not public, for the evaluation servers."""
 
+import math
 from pathlib import Path
 
 from eve_core.config import Split
@@ -50,6 +51,11 @@ def predict_split(task: str, model: Path, prepared: Path, split: str, out: Path,
     found = predictor.task.answer(
         predictor.model, predictor.preprocessor, rows.to_pylist(), data.images, batch_size, f"answering {split}"
     )
+    wrong = sum(not math.isfinite(answer["score"]) for answer in found)
+    if wrong:
+        raise UserError(
+            f"{wrong} answers of {model} have no finite score; look for NaN in its weights before it is sent in"
+        )
     expected = rows[key].to_pylist()
     answers = {name: answer["answer"] for name, answer in zip(expected, found, strict=True)}
     if task == "vqa":

@@ -89,9 +89,12 @@ def _score_vqa(predictions: Path, annotations: Path, split: str | None) -> dict[
     truth = read_json(annotations, "the annotations file").records("annotations")
     human: dict[str, list[str]] = {}
     kinds: dict[str, list[str]] = {}
+    claimed: set[int] = set()
     for question in truth:
-        number = str(question.number("question_id"))
+        number = str(question.claim(question.number("question_id"), claimed))
         human[number] = [answer.text("answer") for answer in question.records("answers")]
+        if not human[number]:
+            question.fail("has no answers")
         kinds[number] = [
             f"{kind}/{question.optional_text(kind) or 'unknown'}" for kind in ("answer_type", "question_type")
         ]
@@ -106,10 +109,11 @@ def _score_vqa(predictions: Path, annotations: Path, split: str | None) -> dict[
 
 def _score_nlvr2(predictions: Path, annotations: Path, split: str | None) -> dict[str, float]:
     labels = {}
+    claimed: set[str] = set()
     for record in read_json_lines(annotations, "the NLVR2 file"):
         if isinstance(record, Rejected):
             raise UserError(f"{annotations}: {record.detail}; copy the file again")
-        labels[record.text("identifier")] = _truth(record.text("label"), record.fail)
+        labels[record.claim(record.text("identifier"), claimed)] = _truth(record.text("label"), record.fail)
     answers = _paired(_read_judgements(predictions), labels, predictions)
     right = [float(answers[identifier] == label) for identifier, label in labels.items()]
     return nlvr2_metrics(list(labels), right)
@@ -118,27 +122,36 @@ def _score_nlvr2(predictions: Path, annotations: Path, split: str | None) -> dic
 def _score_retrieval(predictions: Path, annotations: Path, split: str | None) -> dict[str, float]:
     owner: dict[str, str] = {}
     gallery: list[str] = []
+    pictures: set[int] = set()
+    sentences: set[int] = set()
     for picture in read_json(annotations, "the Karpathy file").records("images"):
         if picture.text("split") == (split or "test"):
-            image_id = str(picture.number("imgid"))
+            image_id = str(picture.claim(picture.number("imgid"), pictures))
             gallery.append(image_id)
-            owner |= {str(sentence.number("sentid")): image_id for sentence in picture.records("sentences")}
-    if not gallery:
-        raise UserError(f"{annotations} has no pictures of split {split or 'test'}; name one that it has")
-    content = read_json(predictions, "the result file")
-    texts = _paired(_rankings(content, "text"), dict.fromkeys(gallery), predictions)
-    images = _paired(_rankings(content, "image"), owner, predictions)
+            for sentence in picture.records("sentences"):
+                owner[str(sentence.claim(sentence.number("sentid"), sentences))] = image_id
+    if not owner:
+        raise UserError(f"{annotations} has no captions of split {split or 'test'}; name one that it has")
+    content = read_json(predictions, "the result file", unique=True)
+    texts = _paired(_rankings(content, "text", {*owner}), dict.fromkeys(gallery), predictions)
+    images = _paired(_rankings(content, "image", {*gallery}), owner, predictions)
     text_rank = [_rank([owner.get(caption) for caption in texts[image]], image) for image in gallery]
     image_rank = [_rank(images[caption], image) for caption, image in owner.items()]
     found = recalls(np.array(text_rank), np.array(image_rank))
     return {name: 100 * value for name, value in found.items()}
 
 
-def _rankings(content: Record, direction: str) -> list[tuple[str, list[str]]]:
+def _rankings(content: Record, direction: str, known: set[str]) -> list[tuple[str, list[str]]]:
     rankings = content.get(direction)
     if not isinstance(rankings, dict) or not all(isinstance(ranking, list) for ranking in rankings.values()):
         content.fail(f'must have "{direction}", an object with a list of ranked ids for every query')
-    return [(query, [str(answer) for answer in ranking]) for query, ranking in rankings.items()]
+    found = [(query, [str(answer) for answer in ranking]) for query, ranking in rankings.items()]
+    for query, ranking in found:
+        strange = next((answer for answer in ranking if answer not in known), None)
+        if strange is not None or len({*ranking}) < len(ranking):
+            said = f"lists {strange}, which is none of the test set" if strange is not None else "lists an id twice"
+            content.fail(f'"{direction}": the ranking for {query} {said}')
+    return found
 
 
 def _rank(ranking: Sequence[str | None], right: str) -> float:
@@ -153,8 +166,9 @@ def _read_judgements(path: Path) -> list[tuple[str, bool]]:
         if first != b"{":
             return _read_judgement_lines(io.TextIOWrapper(file, "utf-8-sig"), path)
     records = list(read_json_lines(path, "the result file"))
-    if len(records) == 1 and isinstance(records[0], Record) and "identifier" not in records[0]:
-        content = read_json(path, "the result file")
+    whole = len(records) == 1 and isinstance(records[0], Record) and "identifier" not in records[0]
+    if whole or (records and isinstance(records[0], Rejected)):  # it may be one object over several lines
+        content = read_json(path, "the result file", unique=True)
         return [(name, _truth(content.get(name), content.fail)) for name in content.keys()]  # noqa: SIM118 (not a dict)
     found = []
     for record in records:
@@ -179,6 +193,8 @@ def _read_judgement_lines(file: Iterable[str], path: Path) -> list[tuple[str, bo
             found.append((row[0].strip(), _truth(row[1].strip(), fail)))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); write the file again") from None
+    except csv.Error as error:
+        raise UserError(f'{path} does not have lines of "identifier,True" ({error}); write the file again') from None
     return found
 
 
@@ -190,6 +206,8 @@ def _truth(value: Any, fail: Callable[[str], Any]) -> bool:
 
 
 def _paired(given: list[tuple[str, Any]], expected: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    if not expected:
+        raise UserError(f"the test set of {path} is empty: its annotations file holds none; check its path")
     _refuse_incomplete([name for name, _ in given], list(expected), path)
     return dict(given)
 

@@ -119,7 +119,7 @@ def score(
 
 
 def digest_of_items(items: "pa.Table") -> str:
-    """sha256 over what is scored: item ids, texts and right answers, in order."""
+    """sha256 over what is scored: ids of items and pictures, texts and right answers, in order."""
     digest = hashlib.sha256()
     for row in items.select(["item_id", "image_id", "text", "target"]).to_pylist():
         digest.update(json.dumps(row, sort_keys=True).encode())

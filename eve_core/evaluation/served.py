@@ -85,7 +85,9 @@ def serve(
         UserError: it does not load, or does not answer.
     """
     out.unlink(missing_ok=True)
-    command = [python, "-m", "eve_core.evaluation.served", model, str(requests), str(out)]
+    # -P: where an environment says whose code it is, no other that lies in the working folder.
+    alone = [] if environment is None else ["-P"]
+    command = [python, *alone, "-m", "eve_core.evaluation.served", model, str(requests), str(out)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode or not out.is_file():
         said = "; ".join(line.strip() for line in ended.stderr.splitlines()[-_LAST_LINES:] if line.strip())

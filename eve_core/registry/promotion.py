@@ -10,6 +10,7 @@ import getpass
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from eve_core.config.run import RegistryConfig
 from eve_core.errors import UserError
@@ -46,10 +47,17 @@ class Promotion:
 
 
 def champion(config: RegistryConfig, task: str) -> RegisteredVersion | None:
-    """The task's champion; None when there is none."""
+    """The task's champion; None when there is none.
+
+    Raises:
+        UserError: it was deleted.
+    """
     tracking, name = open_experiment(config), registered_name(config, task)
     version = _settled_aliases(config, tracking, name).get(CHAMPION)
-    return version_of(tracking, task, name, version) if version else None
+    if version is None:
+        _refuse_deleted(name, read(tracking, name))
+        return None
+    return version_of(tracking, task, name, version)
 
 
 def baseline_for(config: RegistryConfig, task: str, candidate_digest: str) -> RegisteredVersion | None:
@@ -95,6 +103,14 @@ def promote(
     blessing = stored_blessing(tracking, candidate)
 
     def refuse(old: str | None, entries: list[LogEntry]) -> None:
+        if old is None:
+            _refuse_deleted(name, entries)
+        left = next((entry for entry in reversed(entries) if entry.from_version == candidate.version), None)
+        if left is not None and left.kind == "rollback":
+            raise UserError(
+                f"{name} version {candidate.version} was rolled back at {left.at} ({left.reason}); if it is to return, "
+                f"use `eve rollback --to {candidate.version}`"
+            )
         if blessing.champion_version != old:
             compared = f"champion {blessing.champion_version}" if blessing.champion_version else "no champion"
             today = f"champion {old}" if old else "no champion"
@@ -118,6 +134,8 @@ def rollback(
 ) -> Promotion:
     """Make a version champion that was champion before.
 
+    Without `to` a rollback that follows a rollback is the same one run again, and does nothing.
+
     Args:
         config: the registry section.
         task: name of the task.
@@ -131,7 +149,8 @@ def rollback(
             the one that it was registered with, or it does not serve.
     """
     tracking, name = open_experiment(config), registered_name(config, task)
-    version = to or _settled_aliases(config, tracking, name).get(PREVIOUS_CHAMPION)
+    before, entries = _settled_aliases(config, tracking, name).get(PREVIOUS_CHAMPION), read(tracking, name)
+    version = to or (entries[-1].to_version if entries and entries[-1].kind == "rollback" else before)
     if version is None:
         raise UserError(f"{name} has no champion before today's to go back to; name a version with --to")
     candidate = version_of(tracking, task, name, version)
@@ -170,11 +189,21 @@ def verify(config: RegistryConfig, task: str) -> list[str]:
         if now.get(alias) != wanted.get(alias):
             there, logged = now.get(alias) or "no version", wanted.get(alias) or "none"
             said.append(f"the alias {alias} of {name} is at {there}, but by the promotion log it is {logged}")
-    numbers = {entry.to_version for entry in entries}
-    blessings = {number: stored_blessing(tracking, version_of(tracking, task, name, number)) for number in numbers}
-    for entry in entries:
-        if blessings[entry.to_version].digest != entry.blessing_digest:
-            said.append(f"{name} version {entry.to_version} has another blessing than on {entry.at}")
+    for before, entry in pairwise(entries):
+        if entry.from_version != before.to_version:
+            old = f"version {entry.from_version}" if entry.from_version else "no champion"
+            said.append(
+                f"the {entry.kind} to {name} version {entry.to_version} at {entry.at} began at {old}, but version "
+                f"{before.to_version} was champion by the promotion log: the alias was moved or deleted by hand"
+            )
+    for number in sorted({entry.to_version for entry in entries}, key=int):
+        try:
+            digest = stored_blessing(tracking, version_of(tracking, task, name, number)).digest
+        except UserError as error:
+            said.append(str(error))
+            continue
+        others = [entry for entry in entries if entry.to_version == number and entry.blessing_digest != digest]
+        said += [f"{name} version {number} has another blessing than on {entry.at}" for entry in others]
     return said
 
 
@@ -212,7 +241,7 @@ def _change(
     served = False
     for _ in range(_ATTEMPTS):
         entries = read(tracking, name)  # before the aliases: an entry that comes between makes ours void
-        old = _settled_aliases(config, tracking, name).get(CHAMPION)
+        old = _settled_aliases(config, tracking, name).get(CHAMPION)  # none too where it was deleted
         if old == version or (
             old is not None and version_of(tracking, candidate.task, name, old).model_digest == candidate.model_digest
         ):
@@ -226,7 +255,8 @@ def _change(
             served = True
             continue
         after = entries[-1].digest if entries else ""
-        entry = LogEntry(kind, old, version, _now(), _user(), reason, blessing.digest, after)
+        left = entries[-1].to_version if old is None and entries else old
+        entry = LogEntry(kind, left, version, _now(), _user(), reason, blessing.digest, after)
         with exclusive(config):
             if append(tracking, name, model_version(tracking, name, version), entry):
                 _settle(tracking, name)
@@ -251,14 +281,34 @@ def _settle(tracking: Tracking, name: str) -> None:
     known, entries = 0, read(tracking, name)
     while len(entries) > known:
         last, now = entries[-1], aliases(tracking, name)
-        if now.get(CHAMPION) not in (last.from_version, last.to_version):
+        if now.get(CHAMPION) not in (None, last.from_version, last.to_version):
             return  # somebody moved it by hand, which `verify` tells
         if last.from_version is not None and now.get(PREVIOUS_CHAMPION) != last.from_version:
-            tracking.client.set_registered_model_alias(name, PREVIOUS_CHAMPION, last.from_version)
+            _move(tracking, name, PREVIOUS_CHAMPION, last.from_version)
         if now.get(CHAMPION) == last.to_version:
             return
-        tracking.client.set_registered_model_alias(name, CHAMPION, last.to_version)
+        _move(tracking, name, CHAMPION, last.to_version)
         known, entries = len(entries), read(tracking, name)
+
+
+def _move(tracking: Tracking, name: str, alias: str, version: str) -> None:
+    """Unless the version was deleted, and its aliases with it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracking.client.set_registered_model_alias(name, alias, version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+def _refuse_deleted(name: str, entries: list[LogEntry]) -> None:
+    """There is no champion, but by the log there is."""
+    if entries:
+        raise UserError(
+            f"{name} version {entries[-1].to_version}, which is champion by the promotion log, was deleted; make "
+            "another one champion with `eve rollback --to VERSION` (see `eve champion history`)"
+        )
 
 
 def _drop_candidate(tracking: Tracking, name: str, version: str) -> None:

@@ -76,7 +76,7 @@ def append(tracking: Tracking, name: str, version: Any, entry: LogEntry) -> bool
         tags={_ENTRY: json.dumps(asdict(entry)), _DIGEST: entry.digest},
         model_id=version.source.removeprefix("models:/"),  # a server wants it, and does not give it back
     )
-    return read(tracking, name)[-1].digest == entry.digest
+    return any(known.digest == entry.digest for known in read(tracking, name))  # others may have followed
 
 
 def read(tracking: Tracking, name: str) -> list[LogEntry]:

@@ -121,14 +121,15 @@ def version_of(tracking: Tracking, task: str, name: str, version: str) -> Regist
     Raises:
         UserError: there is no such version, or eve did not register it.
     """
-    tags = model_version(tracking, name, version).tags
+    found = model_version(tracking, name, version)
+    tags = found.tags
     missing = [tag for tag in (MODEL_DIGEST_TAG, BLESSING_DIGEST_TAG, METRICS_TAG) if tag not in tags]
     if missing:
         raise UserError(f"{name} version {version} was not registered by eve (no tag {missing[0]}); register the model")
     return RegisteredVersion(
         task=task,
         name=name,
-        version=str(version),
+        version=str(found.version),  # in its own words: 03 is 3
         model_digest=tags[MODEL_DIGEST_TAG],
         metrics=json.loads(tags[METRICS_TAG]),
         blessing_digest=tags[BLESSING_DIGEST_TAG],

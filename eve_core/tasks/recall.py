@@ -1,7 +1,8 @@
 """Ranking a gallery by cosine similarity, for galleries of any size: never more than a few queries' rows at once.
 
 The official programs sort every row; of equals they take whichever comes first. Here the earlier one in the gallery
-does, always.
+does, always. A matrix product adds up in an order that depends on its shape, so that equal vectors may differ in the
+last digit: similarities are worked out with more digits than are compared.
 """
 
 import numpy as np
@@ -23,8 +24,9 @@ def rank_best(queries: np.ndarray, gallery: np.ndarray, owner: np.ndarray, owner
         (Q,) ranks; NaN where a similarity is not finite, which nothing can be said about.
     """
     places, found = np.arange(len(gallery)), []
+    gallery = gallery.astype(np.float64)
     for rows in _chunks(len(queries), len(gallery)):
-        similarity = queries[rows] @ gallery.T
+        similarity = _similarity(queries[rows], gallery)
         right = owner[rows, None] == owners[None]
         best = np.where(right, similarity, -np.inf).max(1, keepdims=True)
         equal = similarity == best
@@ -37,8 +39,9 @@ def rank_best(queries: np.ndarray, gallery: np.ndarray, owner: np.ndarray, owner
 def find_nearest(queries: np.ndarray, gallery: np.ndarray, number: int) -> np.ndarray:
     """The nearest answers of every query, the best first: (Q, D), (G, D) -> (Q, number) places in the gallery."""
     found = []
+    gallery = gallery.astype(np.float64)
     for rows in _chunks(len(queries), len(gallery)):
-        similarity = queries[rows] @ gallery.T
+        similarity = _similarity(queries[rows], gallery)
         least = np.partition(similarity, -number, axis=1)[:, -number]
         for row, limit in zip(similarity, least, strict=True):
             kept = np.concatenate([np.flatnonzero(row > limit), np.flatnonzero(row == limit)])[:number]
@@ -83,6 +86,12 @@ def recalls(text_rank: np.ndarray, image_rank: np.ndarray) -> dict[str, float]:
 def recall(rank: np.ndarray, cutoff: int) -> float:
     """Share of (Q,) ranks from 0 that are below `cutoff`; NaN if one is."""
     return float("nan") if np.isnan(rank).any() else float((rank < cutoff).mean())
+
+
+def _similarity(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """(Q, D), (G, D) float64 -> (Q, G)."""
+    products: np.ndarray = queries.astype(np.float64) @ gallery.T
+    return products.astype(np.float32)
 
 
 def _chunks(queries: int, gallery: int) -> list[slice]:

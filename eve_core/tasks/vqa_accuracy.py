@@ -15,6 +15,7 @@ _NUMBERS = {
 } | {"none": "0"}
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")
+_MOST_PERIODS = int(re.UNICODE)
 _DIGIT_COMMA = re.compile(r"\d,\d")
 # Annotators leave apostrophes out. A form that is also another word (were, well, ill, its) is not among these.
 _CONTRACTIONS = [
@@ -149,14 +150,15 @@ def _one_line(answer: str) -> str:
 def _without_punctuation(answer: str) -> str:
     """A mark that touches a space anywhere in the answer is deleted, any other becomes a space.
 
-    A comma between digits has every mark deleted. Periods go too, except before a digit.
+    A comma between digits has every mark deleted. Periods go too, except before a digit; the first 32 of them, because
+    the official program gives a flag of its search where the number goes.
     """
     has_digit_comma = _DIGIT_COMMA.search(answer) is not None
     plain = answer
     for mark in _PUNCTUATION:
         touches_space = f"{mark} " in answer or f" {mark}" in answer
         plain = plain.replace(mark, "" if touches_space or has_digit_comma else " ")
-    return _PERIOD.sub("", plain)
+    return _PERIOD.sub("", plain, count=_MOST_PERIODS)
 
 
 def _with_one_apostrophe_missing(word: str) -> list[str]:

@@ -91,7 +91,7 @@ def test_retrieval_ranks_what_a_file_lists(tmp_path):
     assert found["image_recall_at_10"] == pytest.approx(500 / 6)
     with pytest.raises(UserError, match=r"of 3 predictions, 1 missing \(2\)"):
         score_file("retrieval", answers(tmp_path, {"text": {k: text[k] for k in "01"}, "image": image}), karpathy)
-    with pytest.raises(UserError, match="no pictures of split val"):
+    with pytest.raises(UserError, match="no captions of split val"):
         score_file("retrieval", karpathy, karpathy, split="val")
     with pytest.raises(UserError, match='must have "text"'):
         score_file("retrieval", answers(tmp_path, {"image": image}), karpathy)
@@ -110,6 +110,65 @@ def test_a_file_that_is_not_whole_is_refused(vqa, tmp_path, given, message):
     content = [{"question_id": number, "answer": answer} for number, answer in given]
     with pytest.raises(UserError, match=message):
         score_file("vqa", answers(tmp_path, content), vqa)
+
+
+def test_an_empty_test_set_gives_no_score(vqa, tmp_path):
+    nothing = answers(tmp_path, [])
+    with pytest.raises(UserError, match=r"the test set of .* is empty"):
+        score_file("vqa", nothing, answers(tmp_path, {"annotations": []}, "none.json"))
+    empty = answers(tmp_path, "", "none.txt")
+    with pytest.raises(UserError, match="empty"):
+        score_file("nlvr2", empty, empty)
+    karpathy = answers(tmp_path, {"images": [{"imgid": 0, "split": "test", "sentences": []}]}, "dataset.json")
+    with pytest.raises(UserError, match="no captions of split test"):
+        score_file("retrieval", answers(tmp_path, {"text": {"0": []}, "image": {}}), karpathy)
+    content = json.loads(vqa.read_text())
+    content["annotations"][0]["answers"] = []
+    with pytest.raises(UserError, match=r"annotations\[0\].* has no answers"):
+        score_file("vqa", answers(tmp_path, []), answers(tmp_path, content, "unanswered.json"))
+
+
+def test_a_test_set_with_an_id_twice_is_refused(vqa, tmp_path):
+    content = json.loads(vqa.read_text())
+    content["annotations"].append(content["annotations"][0])
+    with pytest.raises(UserError, match="the identifier 1 occurs twice"):
+        score_file("vqa", answers(tmp_path, []), answers(tmp_path, content, "doubled.json"))
+    lines = answers(tmp_path, '{"identifier": "dev-1-0-0", "label": "True"}\n' * 2, "dev.json")
+    with pytest.raises(UserError, match="the identifier dev-1-0-0 occurs twice"):
+        score_file("nlvr2", answers(tmp_path, "dev-1-0-0,True\n"), lines)
+    images = [{"imgid": image, "split": "test", "sentences": [{"sentid": 5}]} for image in range(2)]
+    with pytest.raises(UserError, match="the identifier 5 occurs twice"):
+        score_file("retrieval", answers(tmp_path, {}), answers(tmp_path, {"images": images}, "dataset.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"0": [9]}', '"text": the ranking for 0 lists 9, which is none of the test set'),
+        ('{"0": [1.0]}', r"lists 1\.0, which is none"),
+        ('{"0": [1, 1]}', "the ranking for 0 lists an id twice"),
+        ('{"0": [1], "0": [2]}', "has the key 0 twice"),
+    ],
+)
+def test_a_ranking_lists_what_there_is_once(tmp_path, text, message):
+    images = [{"imgid": 0, "split": "test", "sentences": [{"sentid": 1}, {"sentid": 2}]}]
+    given = answers(tmp_path, f'{{"text": {text}, "image": {{"1": [0], "2": [0]}}}}')
+    with pytest.raises(UserError, match=message):
+        score_file("retrieval", given, answers(tmp_path, {"images": images}, "dataset.json"))
+
+
+def test_judgements_may_be_an_object_over_several_lines_that_has_no_key_twice(tmp_path):
+    lines = "".join(f'{{"identifier": "dev-{n}-0-0", "label": "True"}}\n' for n in range(3))
+    statements = answers(tmp_path, lines, "dev.json")
+    given = {f"dev-{n}-0-0": n > 0 for n in range(3)}
+    assert score_file("nlvr2", answers(tmp_path, json.dumps(given, indent=1)), statements)["accuracy"] == 2 / 3
+    for content, message in (
+        ('{"dev-0-0-0": true, "dev-0-0-0": false}', "has the key dev-0-0-0 twice"),
+        ('{"dev-0-0-0": true,\n', "not valid JSON"),
+        ('dev-0-0-0,"' + "x" * 200_000, "does not have lines of"),
+    ):
+        with pytest.raises(UserError, match=message):
+            score_file("nlvr2", answers(tmp_path, content), statements)
 
 
 def test_a_file_of_another_form_is_refused(vqa, tmp_path):

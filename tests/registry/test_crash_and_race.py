@@ -31,6 +31,8 @@ def _step(config: RegistryConfig, what: str, begun: Path, cold: bool) -> int:
     try:
         if what == "rollback":
             rollback(config, task="vqa", reason="it fails", serving_check=lambda *_: None)
+        elif what == "back to 2":
+            rollback(config, task="vqa", reason="it was right", to="2", serving_check=lambda *_: None)
         else:
             promote(config, task="vqa", version=what, reason="better", serving_check=lambda *_: None)
     except UserError as error:
@@ -116,15 +118,14 @@ def test_killed_at_any_moment_and_run_again(config, registered, start):
     first(config, versions[0])
     length = time.monotonic() - began
     for number in range(6):
-        what = versions[1] if number == 0 else "rollback"
+        what = [versions[1], "rollback", "back to 2"][0 if number == 0 else 2 - number % 2]
         before = history(config, "vqa")
         process, _ = start(what)
         time.sleep(number / 5 * length)
         process.kill()
         entries = history(config, "vqa")
         assert len(entries) - len(before) in (0, 1)
-        if len(entries) == len(before):  # nothing was decided yet: it is simply run again
-            assert start(what)[0].wait() == 0
+        assert start(what)[0].wait() == 0  # whatever was done of it, it is simply run again
         assert champion(config, "vqa").version == history(config, "vqa")[-1].to_version
         assert len(history(config, "vqa")) == len(before) + 1
         assert verify(config, "vqa") == []

@@ -142,6 +142,64 @@ def test_a_former_champion_returns_by_a_rollback(config, registered, promoted, r
     assert verify(config, "vqa") == []
 
 
+def test_a_rollback_that_is_run_again_is_done_already(config, registered, promoted, rolled_back):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    assert rolled_back().champion == "1"
+    again = rolled_back()
+    assert (again.champion, again.changed) == ("1", False)
+    promoted(registered("c", champion="1"))
+    assert rolled_back().champion == "1"  # after a promotion it is another one
+
+
+def test_what_was_rolled_back_is_not_promoted_by_a_run_that_is_repeated(config, registered, promoted, rolled_back):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    rolled_back("it is rude")
+    with pytest.raises(UserError, match=r"version 2 was rolled back at .* \(it is rude\); .*`eve rollback --to 2`"):
+        promoted("2")
+    assert rolled_back(to="2").champion == "2"
+
+
+def test_a_version_is_the_same_however_its_number_is_written(config, registered, promoted, rolled_back):
+    promoted(registered("a"))
+    registered("b", champion="1")
+    assert promoted("02").champion == "2"
+    assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
+    assert rolled_back(to="001").champion == "1"
+    assert verify(config, "vqa") == []
+
+
+def test_an_alias_that_was_deleted_comes_back_from_the_log(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    open_experiment(config).client.delete_registered_model_alias("eve-vqa", "champion")
+    assert champion(config, "vqa").version == "2"
+    assert verify(config, "vqa") == []
+
+
+def test_a_champion_that_was_deleted_gives_no_candidate_its_place(config, registered, promoted, rolled_back):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    registered("c")  # compared with nothing
+    open_experiment(config).client.delete_model_version("eve-vqa", "2")
+    for attempt in (lambda: champion(config, "vqa"), lambda: promoted("3"), lambda: baseline_for(config, "vqa", "x")):
+        with pytest.raises(UserError, match="version 2, which is champion by the promotion log, was deleted"):
+            attempt()
+    assert "there is no version 2 of eve-vqa" in " ".join(verify(config, "vqa"))
+    assert rolled_back(to="1").champion == "1"
+    assert champion(config, "vqa").version == "1"
+    assert moves(config)[-1] == ("2", "1")
+
+
+def test_a_former_champion_that_was_deleted_is_not_missed(config, registered, promoted):
+    promoted(registered("a"))
+    promoted(registered("b", champion="1"))
+    open_experiment(config).client.delete_model_version("eve-vqa", "1")
+    assert champion(config, "vqa").version == "2"
+    assert promoted(registered("c", champion="2")).champion == "3"
+
+
 def test_only_a_champion_can_be_rolled_back_to_unless_one_insists(config, registered, promoted, rolled_back):
     with pytest.raises(UserError, match="no champion before today's to go back to"):
         rolled_back()
@@ -224,6 +282,9 @@ def test_an_alias_that_was_moved_by_hand_is_told(config, registered, promoted):
         "the alias champion of eve-vqa is at 3, but by the promotion log it is 2",
     ]
     assert champion(config, "vqa").version == "3"  # nobody moves it back behind their back
+    promoted(registered("d", champion="3"))
+    (said,) = verify(config, "vqa")
+    assert "began at version 3, but version 2 was champion by the promotion log" in said
 
 
 def test_the_champion_beside_another_version(config, registered, promoted):

@@ -152,3 +152,11 @@ def test_a_blessing_is_stored_as_it_was_given(config, registered):
     card = (stored / "artifacts" / "README.md").read_text()
     assert card.startswith("# EVE for vqa")
     assert "## Licences of the sets" in card
+
+
+def test_it_is_the_stored_code_that_serves_wherever_one_is(config, registered, tmp_path, monkeypatch):
+    (tmp_path / "eve_core").mkdir()
+    (tmp_path / "eve_core" / "__init__.py").write_text("raise SystemExit('the code of the working folder')")
+    monkeypatch.chdir(tmp_path)
+    version = registered_version(config, "vqa", registered)
+    assert check_serving(config, version, stored_blessing(open_experiment(config), version)).answers

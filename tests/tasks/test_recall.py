@@ -36,6 +36,20 @@ def test_chunks_give_what_the_whole_matrix_gives(chunks, embeddings):
         assert find_nearest(queries, gallery, 7).tolist() == [row[:7] for row in order]
 
 
+@pytest.mark.parametrize("width", [64, 256, 768])
+def test_captions_of_the_same_words_are_ranked_as_they_come(chunks, width):
+    """Products of the same two vectors differ in the last digit, with the shape of what they are part of."""
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(37 + 50, width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gallery, queries = vectors[:37], vectors[37:]
+    gallery[[5, 20, 36]] = queries[0]  # the nearest of all, three times
+    queries[:] = queries[0]
+    owners = np.arange(37)
+    assert set(rank_best(queries, gallery, np.full(50, 36), owners)) == {2.0}
+    assert {tuple(row) for row in find_nearest(queries, gallery, 3)} == {(5, 20, 36)}
+
+
 def test_what_is_not_a_number_has_no_rank(chunks, embeddings):
     images, texts, owners = embeddings
     images[3] = np.nan

@@ -23,6 +23,11 @@ def test_an_answer_counts_as_far_as_others_gave_it(matching, accuracy):
     assert vqa_accuracy("dog", answers) == pytest.approx(accuracy)
 
 
+def test_the_official_program_stops_at_32_periods():
+    assert normalize_answer("yes" + "." * 32) == "yes"
+    assert normalize_answer("yes" + "." * 40) == "yes........"
+
+
 def test_texts_are_normalised_only_where_the_annotators_differ():
     assert vqa_accuracy("A dog!", ["dog"] * 9 + ["cat"]) == 1.0
     assert vqa_accuracy("A dog!", ["dog"] * 10) == 0.0

@@ -148,17 +148,27 @@ def each(
             yield error.rejected(record.row_id(key), split)
 
 
-def read_json(path: Path, what: str) -> Record:
+def read_json(path: Path, what: str, *, unique: bool = False) -> Record:
     """The object that a JSON file holds.
 
     Args:
         path: a .json or .json.gz file, in UTF-8 with or without a byte order mark.
         what: what it is, for complaints ("the questions file").
+        unique: refuse a key that an object has twice, of which JSON would take the last.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise UserError(f"{path} has the key {key} twice; is it {what}?")
+            found[key] = value
+        return found
+
     with opened(path, what) as file:
         data = file.read()
     try:
-        value = json.loads(data.decode())
+        value = json.loads(data.decode(), object_pairs_hook=once if unique else None)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise _unreadable(path, what, error) from None
     if not isinstance(value, dict):

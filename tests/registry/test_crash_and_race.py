@@ -31,8 +31,8 @@ def _step(config: RegistryConfig, what: str, begun: Path, cold: bool) -> int:
     try:
         if what == "rollback":
             rollback(config, task="vqa", reason="it fails", serving_check=lambda *_: None)
-        elif what == "back to 2":
-            rollback(config, task="vqa", reason="it was right", to="2", serving_check=lambda *_: None)
+        elif what.startswith("back to "):
+            rollback(config, task="vqa", reason="it was right", to=what[-1], serving_check=lambda *_: None)
         else:
             promote(config, task="vqa", version=what, reason="better", serving_check=lambda *_: None)
     except UserError as error:
@@ -117,8 +117,7 @@ def test_killed_at_any_moment_and_run_again(config, registered, start):
     began = time.monotonic()
     first(config, versions[0])
     length = time.monotonic() - began
-    for number in range(6):
-        what = [versions[1], "rollback", "back to 2"][0 if number == 0 else 2 - number % 2]
+    for number, what in enumerate([versions[1], "rollback", "back to 2", "back to 1", "back to 2", "back to 1"]):
         before = history(config, "vqa")
         process, _ = start(what)
         time.sleep(number / 5 * length)

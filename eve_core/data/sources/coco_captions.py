@@ -37,15 +37,17 @@ def read(source: CocoCaptionsSource) -> Iterator[Annotation | Rejected]:
         if is_official:
             yield from _read_official(content, path, folder, taken)
         else:
-            yield from each(content.records("images"), "cocoid", partial(_read_karpathy, folder=folder, taken=taken))
+            read_image = partial(_read_karpathy, folder=folder, listed=set(), taken=taken)
+            yield from each(content.records("images"), "cocoid", read_image)
 
 
 def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -> Iterator[Annotation | Rejected]:
     pictures: dict[int, PictureFile] = {}
     subsets: dict[int, str] = {}
+    listed: set[int] = set()
 
     def add_picture(image: Record) -> Iterable[Annotation]:
-        number, name = image.number("id"), image.file_name("file_name")
+        number, name = image.claim(image.number("id"), listed), image.file_name("file_name")
         subset = _SUBSET.search(name) or _SUBSET.search(stem(path))
         if subset is None:
             raise UserError(
@@ -67,9 +69,10 @@ def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -
     yield from each(content.records("annotations"), "id", read_caption)
 
 
-def _read_karpathy(image: Record, folder: Path, taken: set[int]) -> Iterator[Annotation | Rejected]:
+def _read_karpathy(image: Record, folder: Path, listed: set[int], taken: set[int]) -> Iterator[Annotation | Rejected]:
     subset = image.file_name("filepath") if image.optional_text("filepath") else None
-    picture = coco_picture(folder, image.number("cocoid"), image.file_name("filename"), subset=subset)
+    number = image.claim(image.number("cocoid"), listed)
+    picture = coco_picture(folder, number, image.file_name("filename"), subset=subset)
     split = "train" if image.text("split") == "restval" else image.text("split")
 
     def read_sentence(sentence: Record) -> Iterable[Annotation]:

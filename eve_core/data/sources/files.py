@@ -63,10 +63,10 @@ class Line:
 
 
 def read_lines(path: Path, what: str) -> Iterator[Line]:
-    """The lines of a file that are not blank."""
+    """The lines of a file that are not blank; one with a tab is not: it parts two empty fields."""
     with opened(path, what) as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
+            if line.strip(b" \r\n"):
                 yield Line(path, number, line.rstrip(b"\r\n"))
 
 

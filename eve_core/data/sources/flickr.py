@@ -13,6 +13,9 @@ from eve_core.errors import UserError
 _UNLISTED = "unlisted"
 """Split of the pictures that no list names: Flickr8k has 92 of them."""
 
+_Names = dict[str, str]
+"""By what identifies a picture, its name without ending, the file that it stands for."""
+
 
 def read(source: FlickrSource) -> Iterator[Annotation | Rejected]:
     """Every caption of the file, in its order.
@@ -33,13 +36,14 @@ def read(source: FlickrSource) -> Iterator[Annotation | Rejected]:
     if source.splits and _read_tokens not in forms.values():
         raise UserError(f"{paths[0]} says the splits itself; name no lists of splits, or name the token file instead")
     taken: set[str] = set()
+    names: _Names = {}
     for path, read_file in forms.items():
-        yield from read_file(path, source, taken)
+        yield from read_file(path, source, taken, names)
 
 
-def _read_karpathy(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_karpathy(path: Path, source: FlickrSource, taken: set[str], names: _Names) -> Iterator[Annotation | Rejected]:
     def read_image(image: Record) -> Iterable[Annotation | Rejected]:
-        picture = _picture(source, image.claim(image.file_name("filename"), taken))
+        picture = _picture(source, image.claim(image.file_name("filename"), taken), image.where, names)
         split = image.text("split")
 
         def read_sentence(sentence: Record) -> Iterable[Annotation]:
@@ -51,20 +55,22 @@ def _read_karpathy(path: Path, source: FlickrSource, taken: set[str]) -> Iterato
     yield from each(read_json(path, "the annotations file").records("images"), "filename", read_image)
 
 
-def _read_json_lines(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_json_lines(
+    path: Path, source: FlickrSource, taken: set[str], names: _Names
+) -> Iterator[Annotation | Rejected]:
     split = split_in(stem(path))
     if split is None:
         raise UserError(f"{path} is not named after its split; name it so (valid_ann.jsonl)")
 
     def read_image(image: Record) -> Iterable[Annotation]:
-        picture = _picture(source, image.claim(image.file_name("img_path"), taken))
+        picture = _picture(source, image.claim(image.file_name("img_path"), taken), image.where, names)
         for number, sentence in enumerate(image.texts("sentences")):
             yield _annotation(picture, f"{picture.name}#{number}", sentence, split)
 
     yield from each(read_json_lines(path, "the annotations file"), "img_path", read_image, split)
 
 
-def _read_tokens(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_tokens(path: Path, source: FlickrSource, taken: set[str], names: _Names) -> Iterator[Annotation | Rejected]:
     split_of = _listed(source.splits)
     for line in read_lines(path, "the captions file"):
         row_id = line.where
@@ -79,7 +85,7 @@ def _read_tokens(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[
             taken.add(row_id)
             name = last_part(picture, line.where)
             split = split_of.get(name.removesuffix(".jpg"), _UNLISTED) if split_of else "train"
-            yield _annotation(_picture(source, name), row_id, caption, split)
+            yield _annotation(_picture(source, name, line.where, names), row_id, caption, split)
         except BadRecord as error:
             yield error.rejected(row_id)
 
@@ -100,8 +106,11 @@ def _listed(lists: list[Path]) -> dict[str, str]:
     return splits
 
 
-def _picture(source: FlickrSource, name: str) -> PictureFile:
-    return PictureFile(f"{source.set}/{Path(name).stem}", name, (source.images / name,))
+def _picture(source: FlickrSource, name: str, where: str, names: _Names) -> PictureFile:
+    key = Path(name).stem
+    if names.setdefault(key, name) != name:
+        raise BadRecord(where, f"the picture {name} has the name of {names[key]} but for its ending", "duplicate_id")
+    return PictureFile(f"{source.set}/{key}", name, (source.images / name,))
 
 
 def _annotation(picture: PictureFile, caption_id: str, caption: str, split: str) -> Annotation:

@@ -73,9 +73,10 @@ def _read_pictures(
 ) -> Iterator[Annotation | Rejected]:
     """Fill `pictures` by number; yield what image_data.json has wrong."""
     folder = pictures_folder(source.images, source.set)
+    listed: set[int] = set()
 
     def add_picture(image: Record) -> Iterable[Annotation]:
-        number = image.number("image_id")
+        number = image.claim(image.number("image_id"), listed)
         # The address, .../VG_100K_2/1.jpg, ends in the name that the picture has in the official archives.
         address = image.optional_text("url") or f"{number}.jpg"
         name = last_part(address.rpartition("/")[2], image.where)

@@ -44,6 +44,7 @@ def test_a_caption_has_the_namespace_of_its_set(tmp_path: Path) -> None:
     [
         (IMAGE, "12_ab.jpg", "duplicate_id"),
         ({**IMAGE, "filename": "b.jpg"}, "5", "duplicate_id"),
+        ({**IMAGE, "filename": "12_ab.png"}, "12_ab.png", "duplicate_id"),
         ({"filename": "b.jpg", "split": "test"}, "b.jpg", "bad_record"),
         ({**IMAGE, "filename": "../b.jpg"}, "../b.jpg", "path_outside"),
     ],
@@ -83,6 +84,7 @@ def test_lists_that_disagree_are_refused(tmp_path: Path) -> None:
         (b"a.jpg#0\tx", "a.jpg#0", "duplicate_id"),
         (b"a.jpg#1 x", "Flickr8k.token.txt, line 2", "bad_record"),
         (b"a.jpg\tx", "Flickr8k.token.txt, line 2", "bad_record"),
+        (b"a.png#0\tx", "a.png#0", "duplicate_id"),
         (b"a.jpg#1\tcaf\xe9", "Flickr8k.token.txt, line 2", "not_utf8"),
         (b"../a.jpg#1\tx", "../a.jpg#1", "path_outside"),
     ],

@@ -94,6 +94,12 @@ def test_a_wrong_picture_is_rejected_with_its_regions(tmp_path: Path) -> None:
     ]
 
 
+def test_of_pictures_with_one_number_the_first_counts(tmp_path: Path) -> None:
+    found = regions(tmp_path, [{"id": 2, "regions": [REGION]}], [*IMAGES, {"image_id": 2, "url": "https://x/9.jpg"}])
+    assert reasons(found) == [("2", "duplicate_id")]
+    assert annotations(found)[0].pictures[0].name == "2.jpg"
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [({**QUESTION, "answer": None}, "bad_record"), ({**QUESTION, "question": 1}, "bad_record")],

@@ -47,8 +47,17 @@ def test_rows_of_the_validation_split_have_identifiers_of_their_own(tmp_path: Pa
 
 def test_a_head_names_the_columns_and_is_no_row(tmp_path: Path) -> None:
     touch(tmp_path)
-    found = tsv(tmp_path, b"\xef\xbb\xbfurl\tcaption", b"http://host/a.jpg\ta dog", b"", b"http://host/b.jpg\ta cat")
-    assert [(row["caption_id"], row["caption"]) for row in rows(found)] == [("0", "a dog"), ("1", "a cat")]
+    for head in (b"\xef\xbb\xbfurl\tcaption", b"URL\t Caption "):
+        found = tsv(tmp_path, head, b"http://host/a.jpg\ta dog", b"http://host/b.jpg\ta cat", b"", b"")
+        assert [(row["caption_id"], row["caption"]) for row in rows(found)] == [("0", "a dog"), ("1", "a cat")]
+
+
+def test_a_blank_line_shifts_no_caption_to_another_picture(tmp_path: Path) -> None:
+    touch(tmp_path)
+    lines = [b"a\thttp://host/a.jpg", b"\t", b"c\thttp://host/c.jpg"]
+    assert [(row["caption_id"], row["caption"]) for row in rows(tsv(tmp_path, *lines))][-1] == ("2", "c")
+    with pytest.raises(UserError, match=r"training.tsv, line 2 is blank.*; put a tab into it"):
+        tsv(tmp_path, lines[0], b" ", lines[2])
 
 
 def test_quotes_are_letters_of_a_caption(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_gzip_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     [
         ("a.json", b'{"a": 1,\n "b"', r"a.json is not valid JSON \(line 2"),
         ("a.json", b"", "is not valid JSON"),
+        ("a.json", b'{"a": ' + b"1" * 5000 + b"}", "is not valid JSON"),
+        ("a.json", b'{"a": ' + b"[" * 100_000, "is not valid JSON"),
         ("a.json", b"[1]", "must hold a JSON object, not"),
         ("a.json", b'{"a": "\xe9"}', r"is not UTF-8 text \(byte 7\)"),
         ("a.json.gz", b"{}", "not a whole gzip file"),
@@ -53,6 +55,7 @@ def test_broken_json_is_refused(tmp_path: Path, name: str, data: bytes, message:
     [
         (b'{"a": 1}', "must hold a JSON list; is it the file"),
         (b"", "must hold a JSON list"),
+        (b"[" + b"1" * 5000 + b"]", "is not valid JSON"),
         (b'[{"a": 1}, {"a"', "is not valid JSON"),
         (b'[{"a": 1}] x', "is not valid JSON"),
         (b'[{"a": "\xe9"}]', r"is not valid JSON|is not UTF-8"),

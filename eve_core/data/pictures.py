@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from eve_core.data.locations import Location, read_bytes
 from eve_core.data.perceptual_hash import perceptual_hash
@@ -122,7 +122,7 @@ def decode(data: bytes) -> Image.Image:
     return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
-def _identify(data: bytes) -> Image.Image:
+def _identify(data: bytes) -> ImageFile.ImageFile:
     """Opened, and not decoded yet."""
     if not data:
         raise BadPicture("the file is empty")
@@ -143,7 +143,7 @@ def _identify(data: bytes) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image, data: bytes) -> None:
+def _load(image: ImageFile.ImageFile, data: bytes) -> None:
     """Decode it whole. What is damaged in its middle is found only where the format has checksums, as PNG has."""
     pixels = image.fp.tell() if image.fp is not None else 0  # of a JPEG, behind its header and the thumbnail in there
     try:

@@ -87,7 +87,7 @@ def huge_png() -> bytes:
         (b"no picture at all", "not a picture in any known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         (encoded(photograph(300, 300), "JPEG", quality=95)[:-400], "truncated"),
-        (encoded(photograph(300, 300), "JPEG", quality=95)[:3000] + bytes(20_000), "no end, as in a download"),
+        (encoded(photograph(300, 300), "JPEG", quality=95)[:3000] + bytes(200_000), "no end, as in a download"),
         (encoded(photograph(300, 300), "PNG")[:-400], "truncated|broken"),
         (encoded(photograph(1, 300), "PNG"), "only 1 x 300 pixels"),
         (huge_png(), "far more"),

@@ -16,7 +16,7 @@ WIDE = {"COLUMNS": "200"}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "world"
-    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=4, flickr_images=6, flickr_test_images=2)
+    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=10, flickr_images=6, flickr_test_images=2)
     draw_world(sizes, out, progress=False)
     return out
 

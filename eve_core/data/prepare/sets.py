@@ -24,6 +24,7 @@ from eve_core.data.prepare.reading import Spool, read_set
 from eve_core.data.prepare.row_shards import store_rows
 from eve_core.data.prepared import PreparedData
 from eve_core.data.records import KIND_OF_SET, NAMESPACE_OF_SET
+from eve_core.data.sources.annotation import UNUSED_PICTURE
 from eve_core.data.sources.expected import unexpected_counts
 from eve_core.data.staging import recover, staged_folder
 from eve_core.errors import UserError, explain_os_error
@@ -269,7 +270,7 @@ def _add_set(
     _check_splits(name, spool)
     notes = unexpected_counts(name, spool.counts) if whole_set else []
     if strict:
-        _refuse(name, spool.quarantined, notes)
+        _refuse(name, [one for one in spool.quarantined if one.reason != UNUSED_PICTURE], notes)
 
     def refuse_loss(loss: Lost) -> None:
         if strict:

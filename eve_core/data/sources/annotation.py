@@ -1,6 +1,7 @@
 """What every source yields: a row of a table with the pictures that it needs, or why a record became no row."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ class Rejected:
     """What is wrong with it and where it stands."""
     split: str | None = None
     """Its split, where that is known."""
+
+
+UNUSED_PICTURE = "unused_picture"
+"""The reason of a listed picture that no annotation speaks of. It is told, but no annotation is missing for that:
+whole public sets have some, as Visual Genome has pictures without questions."""
+
+
+def unused(pictures: Iterable[PictureFile]) -> Iterator[Rejected]:
+    """What a reader yields for listed pictures without annotation; they have no split, whose rows are counted."""
+    for picture in pictures:
+        yield Rejected(picture.image_id, UNUSED_PICTURE, f"nothing is said about the picture {picture.name}")
 
 
 def pictures_folder(folder: Path, set_name: str) -> Path:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from eve_core.config import CocoCaptionsSource
-from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder
+from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder, unused
 from eve_core.data.sources.coco_pictures import coco_picture
 from eve_core.data.sources.files import stem
 from eve_core.data.sources.json_files import Record, each, read_json
@@ -45,6 +45,7 @@ def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -
     pictures: dict[int, PictureFile] = {}
     subsets: dict[int, str] = {}
     listed: set[int] = set()
+    used: set[int] = set()
 
     def add_picture(image: Record) -> Iterable[Annotation]:
         number, name = image.claim(image.number("id"), listed), image.file_name("file_name")
@@ -62,11 +63,13 @@ def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -
         number = caption.number("image_id")
         if number not in pictures:
             caption.fail(f"refers to picture {number}, which .images does not list", "unknown_picture")
+        used.add(number)
         split = subsets[number].rstrip("0123456789")
         yield _annotation(caption, "id", "caption", pictures[number], split, taken)
 
     yield from each(content.records("images"), "id", add_picture)
     yield from each(content.records("annotations"), "id", read_caption)
+    yield from unused(picture for number, picture in pictures.items() if number not in used)
 
 
 def _read_karpathy(image: Record, folder: Path, listed: set[int], taken: set[int]) -> Iterator[Annotation | Rejected]:
@@ -79,6 +82,7 @@ def _read_karpathy(image: Record, folder: Path, listed: set[int], taken: set[int
         yield _annotation(sentence, "sentid", "raw", picture, split, taken)
 
     yield from each(image.records("sentences"), "sentid", read_sentence, split)
+    yield from unused([] if image.values("sentences") else [picture])
 
 
 def _annotation(record: Record, key: str, text: str, picture: PictureFile, split: str, taken: set[int]) -> Annotation:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eve_core.config import FlickrSource
-from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder
+from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder, unused
 from eve_core.data.sources.bad_record import BadRecord, last_part
 from eve_core.data.sources.files import read_lines, split_in, stem
 from eve_core.data.sources.json_files import Record, each, read_json, read_json_lines
@@ -50,7 +50,8 @@ def _read_karpathy(path: Path, source: FlickrSource, taken: set[str], names: _Na
             caption_id = sentence.claim(str(sentence.number("sentid")), taken)
             yield _annotation(picture, caption_id, sentence.text("raw"), split)
 
-        return each(image.records("sentences"), "sentid", read_sentence, split)
+        yield from each(image.records("sentences"), "sentid", read_sentence, split)
+        yield from unused([] if image.values("sentences") else [picture])
 
     yield from each(read_json(path, "the annotations file").records("images"), "filename", read_image)
 
@@ -62,10 +63,11 @@ def _read_json_lines(
     if split is None:
         raise UserError(f"{path} is not named after its split; name it so (valid_ann.jsonl)")
 
-    def read_image(image: Record) -> Iterable[Annotation]:
+    def read_image(image: Record) -> Iterable[Annotation | Rejected]:
         picture = _picture(source, image.claim(image.file_name("img_path"), taken), image.where, names)
         for number, sentence in enumerate(image.texts("sentences")):
             yield _annotation(picture, f"{picture.name}#{number}", sentence, split)
+        yield from unused([] if image.values("sentences") else [picture])
 
     yield from each(read_json_lines(path, "the annotations file"), "img_path", read_image, split)
 

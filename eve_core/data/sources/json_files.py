@@ -79,6 +79,8 @@ class Record:
     def records(self, key: str) -> Iterator["Record"]:
         """The objects of a list."""
         values = self.values(key)
+        if not values and len(self._place) == 1:
+            self.fail(f"{key} is empty")
         return (Record(value, (*self._place, f".{key}", f"[{index}]")) for index, value in enumerate(values))
 
     def file_name(self, key: str) -> str:

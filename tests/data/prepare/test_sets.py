@@ -183,8 +183,15 @@ def test_no_row_left_says_why(tmp_path: Path) -> None:
 
 
 def test_a_file_without_annotations_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no annotation at all"):
+    with pytest.raises(UserError, match=r"dataset_flickr8k.json: images is empty"):
         quiet(flickr(tmp_path, {}), tmp_path / "out")
+
+
+def test_a_picture_without_annotations_is_told_and_no_error(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"a.jpg": jpeg(), "b.jpg": jpeg("blue")}, {"b.jpg": []})
+    data = quiet(source, tmp_path / "out", allow_partial=False)
+    assert data.manifest.sets["flickr8k"].quarantined == {"unused_picture": 1}
+    assert list(data.images) == ["flickr8k/a"]
 
 
 def test_a_failing_set_leaves_the_folder_as_it_was(world: Path, tmp_path: Path) -> None:
@@ -402,7 +409,7 @@ def test_karpathy_and_the_official_form_say_the_same(real_data: Path, tmp_path: 
 
 
 def test_a_synthetic_set_is_drawn_again_only_when_something_changed(tmp_path: Path) -> None:
-    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=4, flickr_images=6, flickr_test_images=2)
+    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=10, flickr_images=6, flickr_test_images=2)
     config = world_config(sizes)
     manifest = prepare_all(config, tmp_path / "prepared", tmp_path, progress=False)
     stamp = (tmp_path / "prepared" / "manifest.json").stat().st_mtime_ns

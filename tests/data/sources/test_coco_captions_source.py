@@ -84,6 +84,12 @@ def test_a_wrong_picture_takes_its_captions_along(tmp_path: Path) -> None:
     assert [row["image_id"] for row in rows(found)] == ["coco/43"]
 
 
+def test_a_picture_without_captions_is_told(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"COCO_train2014_{n}.jpg"} for n in (42, 43)]
+    assert reasons(read(tmp_path, captions=official(images=images))) == [("coco/43", "unused_picture")]
+    assert reasons(read(tmp_path, dataset=karpathy(sentences=[]))) == [("coco/42", "unused_picture")]
+
+
 def test_of_pictures_with_one_number_the_first_counts(tmp_path: Path) -> None:
     images = [{"id": 42, "file_name": f"COCO_train2014_{n}.jpg"} for n in (1, 2)]
     found = read(tmp_path, captions=official(images=images))

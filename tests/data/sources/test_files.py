@@ -21,6 +21,12 @@ def test_lines_are_counted_and_blank_ones_passed_over(tmp_path: Path) -> None:
     assert [(line.number, line.text()) for line in lines] == [(1, "a\tb"), (4, "c"), (5, "\t")]
 
 
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    for data in (b"", b"\n \n"):
+        with pytest.raises(UserError, match=r"a.tsv is empty; copy the file again"):
+            list(read_lines(write(tmp_path, data), "the file"))
+
+
 def test_a_line_that_is_not_utf8_leaves_the_others_readable(tmp_path: Path) -> None:
     first, second = read_lines(write(tmp_path, b"caf\xe9\nb\n"), "the file")
     with pytest.raises(BadRecord, match=r"a.tsv, line 1: is not UTF-8 text \(byte 3\)"):

@@ -128,6 +128,11 @@ def test_a_key_that_the_whole_file_lacks_is_the_files_fault(tmp_path: Path) -> N
     assert not isinstance(refusal.value, BadRecord)
 
 
+def test_a_file_whose_list_is_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="list is empty; is this the file"):
+        read_json(write(tmp_path, b'{"list": []}'), "the file").records("list")
+
+
 def test_an_identifier_is_claimed_once(tmp_path: Path) -> None:
     record, taken = first_record(tmp_path, {"key": 7}), set[int]()
     assert record.claim(7, taken) == 7

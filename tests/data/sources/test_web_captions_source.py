@@ -8,6 +8,7 @@ import pytest
 
 from eve_core.config import WebCaptionsSource
 from eve_core.data.locations import exists
+from eve_core.data.sources import downloads
 from eve_core.errors import UserError
 from tests.data.sources.conftest import Found, annotations, read_all, reasons, rows, write_json
 
@@ -103,6 +104,20 @@ def test_every_convention_of_downloaders_is_recognised(tmp_path: Path, names: li
     for number, annotation in enumerate(found):
         there = [place for place in annotation.pictures[0].candidates if exists(place)]
         assert there == ([] if number in missing else [tmp_path / "images" / names[number]])
+
+
+def test_endings_in_capitals_are_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "0.JPG", "1.Jpeg")
+    found = annotations(tsv(tmp_path, *(f"a dog\t{url}".encode() for url in URLS[:2])))
+    assert all(any(exists(place) for place in one.pictures[0].candidates) for one in found)
+
+
+def test_a_sample_from_the_middle_of_the_list_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "_ROWS_TO_TRY", 5)
+    touch(tmp_path, *(f"{n:08d}.jpg" for n in (8, 9, 10)))
+    found = annotations(tsv(tmp_path, *(f"a dog\t{url}".encode() for url in URLS)))
+    there = [any(exists(place) for place in one.pictures[0].candidates) for one in found]
+    assert there == [number in (8, 9, 10) for number in range(12)]
 
 
 def test_a_number_is_not_taken_for_the_hash_of_another_row(tmp_path: Path) -> None:

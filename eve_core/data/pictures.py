@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from eve_core.data.locations import Location, read_bytes
 from eve_core.data.perceptual_hash import perceptual_hash
@@ -87,7 +87,7 @@ def read_picture(location: Location, short_side: int | None = None) -> Picture:
     if not smaller:
         # Reads the whole file all the same, and saves most of the arithmetic; only JPEG knows how.
         image.draft("L", _ENOUGH_TO_HASH)
-    _load(image)
+    _load(image, data)
     if _orientation(image) > 4:
         width, height = height, width
     upright = _upright(image)
@@ -117,12 +117,12 @@ def decode(data: bytes) -> Image.Image:
         BadPicture: see `read_picture`.
     """
     image = _identify(data)
-    _load(image)
+    _load(image, data)
     upright = _upright(image)
     return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
-def _identify(data: bytes) -> Image.Image:
+def _identify(data: bytes) -> ImageFile.ImageFile:
     """Opened, and not decoded yet."""
     if not data:
         raise BadPicture("the file is empty")
@@ -143,11 +143,16 @@ def _identify(data: bytes) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Decode it whole. What is damaged in its middle is found only where the format has checksums, as PNG has."""
+    pixels = image.fp.tell() if image.fp is not None else 0  # of a JPEG, behind its header and the thumbnail in there
     try:
         image.load()
     except _DECODERS_RAISE as error:
         raise BadPicture(str(error) or type(error).__name__) from None
+    # Zeros, as in a file that a download set aside and never filled, are to Pillow a grey JPEG.
+    if image.format == "JPEG" and data.find(b"\xff\xd9", pixels) < 0:
+        raise BadPicture("it has no end, as in a download that was broken off")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -161,13 +166,17 @@ def _upright(image: Image.Image) -> Image.Image:
         image = Image.fromarray((values // 257).astype(np.uint8))
     elif image.mode == "F":
         raise BadPicture("its pixels are floating-point numbers, whose white is unknown")
+    elif image.mode == "LAB":
+        raise BadPicture("its colours are L*a*b*, which Pillow cannot turn to RGB")
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _orientation(image: Image.Image) -> int:
     """1 to 8 as EXIF counts them; from 5 on, width and height change places."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = Image.Exif()  # not image.getexif(), which asks XMP too, as torchvision in `transforms` does not
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except _DECODERS_RAISE:
         return 1  # its EXIF data is broken, its pixels are not
     return orientation if orientation in _UPRIGHT else 1

@@ -29,22 +29,11 @@ def staged_folder(out: Path, marker: str, *, resume: str | None = None, progress
         UserError: `out` is a file or someone else's folder, or another process is making it right now.
     """
     out = Path(out).resolve()
-    new, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("preparing", "replaced"))
     if out.exists() and not out.is_dir():
         raise UserError(f"the output {out} is a file; choose another folder")
     if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
         raise UserError(f"the output folder {out} holds other files ({marker} is not among them); choose an empty one")
-    new.mkdir(parents=True, exist_ok=True)
-    lock = os.open(new, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is writing {out} right now; wait for it, or choose another folder"
-            ) from None
-        if old.exists() and not out.exists():  # a process was killed between the two renames below
-            os.rename(old, out)
+    with _alone(out) as (new, old):
         try:
             _keep_or_empty(new, resume, progress)
             yield new
@@ -56,8 +45,44 @@ def staged_folder(out: Path, marker: str, *, resume: str | None = None, progress
                 shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(out: Path) -> None:
+    """Bring `out` back where a process was killed while it replaced it; for those who read it before they replace it.
+
+    Raises:
+        UserError: another process is replacing it right now.
+    """
+    out = Path(out).resolve()
+    if _beside(out, "replaced").exists():
+        with _alone(out):
+            pass
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[tuple[Path, Path]]:
+    """The new and the old folder beside `out`, for this process alone; `out` is whole, and there is no old one."""
+    new, old = _beside(out, "preparing"), _beside(out, "replaced")
+    new.mkdir(parents=True, exist_ok=True)
+    lock = os.open(new, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is writing {out} right now; wait for it, or choose another folder"
+            ) from None
+        # A process may have been killed between its two renames, or behind them.
+        if old.exists() and not out.exists():
+            os.rename(old, out)
+        shutil.rmtree(old, ignore_errors=True)
+        yield new, old
     finally:
         os.close(lock)
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    return out.with_name(f".{out.name}.{suffix}")
 
 
 def _keep_or_empty(folder: Path, resume: str | None, progress: str) -> None:

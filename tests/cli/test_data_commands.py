@@ -16,7 +16,7 @@ WIDE = {"COLUMNS": "200"}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "world"
-    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=4, flickr_images=6, flickr_test_images=2)
+    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=10, flickr_images=6, flickr_test_images=2)
     draw_world(sizes, out, progress=False)
     return out
 
@@ -27,7 +27,7 @@ def test_a_set_is_prepared_and_shown(world: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(data_app, ["show", str(tmp_path / "out"), "--verify"], env=WIDE, catch_exceptions=False)
     assert made.exit_code == shown.exit_code == 0
     assert "statements" in shown.output
-    assert "train 4" in shown.output
+    assert "train 8" in shown.output
     assert "of 86,373" in shown.output
 
 
@@ -47,7 +47,7 @@ def test_left_out_annotations_are_reported_with_examples(world: Path, tmp_path: 
         "--out",
         str(tmp_path / "out"),
     ]
-    with pytest.raises(UserError, match=r"nlvr2 is not whole: nlvr2 train: 4 of 86,373 statements.*--allow-partial"):
+    with pytest.raises(UserError, match=r"nlvr2 is not whole: .*nlvr2 train: 8 of 86,373 statements.*--allow-partial"):
         CliRunner().invoke(data_app, arguments, env=WIDE, catch_exceptions=False)
     partial = CliRunner().invoke(data_app, [*arguments, "--allow-partial"], env=WIDE, catch_exceptions=False)
     assert "1 missing picture" in partial.output

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from eve_core.data.pictures import BadPicture, decode, read_picture
+from eve_core.data.transforms import decode_prepared
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -86,15 +87,24 @@ def huge_png() -> bytes:
         (b"no picture at all", "not a picture in any known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         (encoded(photograph(300, 300), "JPEG", quality=95)[:-400], "truncated"),
+        (encoded(photograph(300, 300), "JPEG", quality=95)[:3000] + bytes(200_000), "no end, as in a download"),
         (encoded(photograph(300, 300), "PNG")[:-400], "truncated|broken"),
         (encoded(photograph(1, 300), "PNG"), "only 1 x 300 pixels"),
         (huge_png(), "far more"),
         (encoded(Image.fromarray(np.ones((20, 20), np.float32)), "TIFF"), "white is unknown"),
+        (encoded(Image.new("LAB", (20, 20)), "TIFF"), "cannot turn to RGB"),
     ],
 )
 def test_what_is_no_picture_says_why(data, reason):
     with pytest.raises(BadPicture, match=reason):
         decode(data)
+
+
+def test_only_exif_turns_a_picture():
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+    data = encoded(photograph(), "JPEG", xmp=xmp)
+    assert b"tiff:Orientation" in data
+    assert decode(data).size == decode_prepared(data, "x").shape[:0:-1] == (40, 24)
 
 
 def test_broken_exif_data_does_not_cost_the_picture():

@@ -38,6 +38,15 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out/marker").read_text() == "old"
 
 
+def test_a_kill_while_the_old_folder_was_removed_stops_nobody(tmp_path: Path) -> None:
+    make(tmp_path / "out", "new")
+    (tmp_path / ".out.replaced").mkdir()
+    (tmp_path / ".out.replaced/rest of the old one").touch()
+    make(tmp_path / "out", "newer")
+    assert (tmp_path / "out/marker").read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_work_with_a_journal_is_kept_and_goes_on_only_from_the_same(tmp_path: Path) -> None:
     def attempt(resume: str, journal: str) -> list[str]:
         found = []

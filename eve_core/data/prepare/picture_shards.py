@@ -49,7 +49,8 @@ def store_pictures(
     """Store pictures in their order.
 
     Shards hold the same bytes whatever the number of cores, and whether or not a run was killed in between: `journal`
-    gets a line a finished shard, and with the same journal and folder the work goes on behind the last of them.
+    gets a line a finished shard, and with the same journal and folder the work goes on behind the last of them. What
+    was lost is looked at again: a picture that has come since belongs into its shard, which is made anew.
 
     Args:
         pictures: those that are not stored yet.
@@ -65,17 +66,19 @@ def store_pictures(
     Returns:
         The shards, and by image_id what could not be stored.
     """
-    done = _Journal(journal, folder)
+    done = _Journal(journal, folder, short_side)
     losses = dict(done.losses)
+    for loss in losses.values():
+        on_loss(loss)
     writer = ShardWriter(folder, "images", namespace, first=first + len(done.shards))
     # Places, counted over all pictures, of those that are stored but not yet in a finished shard.
     open_places: deque[int] = deque()
-    fresh: dict[int, tuple[str, Lost]] = {}
+    fresh: dict[int, tuple[PictureFile, Lost]] = {}
 
     def record_finished(known: int) -> int:
         for shard in writer.shards[known:]:
             last = [open_places.popleft() for _ in range(shard.rows)][-1]
-            lost = dict(fresh.pop(place) for place in [place for place in fresh if place < last])
+            lost = [fresh.pop(place) for place in [place for place in fresh if place < last]]
             done.add(shard, last + 1, lost)
         return len(writer.shards)
 
@@ -91,7 +94,7 @@ def store_pictures(
             if isinstance(result, Lost):
                 on_loss(result)
                 losses[picture.image_id] = result
-                fresh[place] = (picture.image_id, result)
+                fresh[place] = picture, result
             else:
                 writer.write(result.row(picture.image_id, picture.name, picture.coco_id))
                 open_places.append(place)
@@ -127,10 +130,10 @@ def _load(numbered: tuple[int, PictureFile], short_side: int | None) -> tuple[in
 
 
 def _read(picture: PictureFile, short_side: int | None) -> Picture | Lost:
-    location = next((place for place in picture.candidates if exists(place)), None)
-    if location is None:
-        return Lost("missing_picture", picture.name)
     try:
+        location = next((place for place in picture.candidates if exists(place)), None)
+        if location is None:
+            return Lost("missing_picture", picture.name)
         return read_picture(location, short_side)
     except BadPicture as error:
         return Lost("unreadable_picture", f"{picture.name} ({error})")
@@ -141,7 +144,7 @@ def _read(picture: PictureFile, short_side: int | None) -> Picture | Lost:
 class _Journal:
     """What an earlier, killed run finished: a line a shard, written after the shard has its final name."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, short_side: int | None) -> None:
         self._path = path
         self.shards: list[Shard] = []
         self.pictures = 0
@@ -158,13 +161,17 @@ class _Journal:
             file = folder / shard.path
             if not file.is_file() or file.stat().st_size != shard.bytes:
                 break
+            lost = [(PictureFile.from_row(picture), Lost(**loss)) for picture, loss in entry["lost"]]
+            if any(_read(picture, short_side) != loss for picture, loss in lost):
+                break
             whole.append(line + "\n")
             self.shards.append(shard)
             self.pictures = entry["pictures"]
-            self.losses |= {image_id: Lost(**loss) for image_id, loss in entry["lost"].items()}
+            self.losses |= {picture.image_id: loss for picture, loss in lost}
         path.write_text("".join(whole))
 
-    def add(self, shard: Shard, pictures: int, lost: dict[str, Lost]) -> None:
-        entry = {"shard": asdict(shard), "pictures": pictures, "lost": {i: asdict(loss) for i, loss in lost.items()}}
+    def add(self, shard: Shard, pictures: int, lost: list[tuple[PictureFile, Lost]]) -> None:
+        lines = [(picture.row(), asdict(loss)) for picture, loss in lost]
+        entry = {"shard": asdict(shard), "pictures": pictures, "lost": lines}
         with self._path.open("a") as file:
             file.write(json.dumps(entry) + "\n")

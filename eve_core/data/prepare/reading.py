@@ -1,6 +1,5 @@
 """First pass: the set's own files -> a spool of rows, and of the pictures that they need, each once."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eve_core.config import SourceConfig
-from eve_core.data import locations
 from eve_core.data.prepare.quarantine import Quarantined
 from eve_core.data.records import KIND_OF_SET, SCHEMAS, TEXT_COLUMN
 from eve_core.data.sources import read_source
@@ -55,10 +53,7 @@ class Spool:
     def picture_files(self) -> Iterator[PictureFile]:
         """The pictures in the order in which the rows first need them."""
         for batch in _batches(self.folder / "pictures.parquet", _PICTURES):
-            columns = (batch[name].to_pylist() for name in ("image_id", "name", "candidates", "coco_id"))
-            for image_id, name, candidates, coco_id in zip(*columns, strict=True):
-                places = tuple(locations.from_json(place) for place in json.loads(candidates))
-                yield PictureFile(image_id, name, places, coco_id)
+            yield from map(PictureFile.from_row, batch.to_pylist())
 
 
 def read_set(source: SourceConfig, folder: Path, *, progress: bool) -> Spool:
@@ -91,18 +86,9 @@ def read_set(source: SourceConfig, folder: Path, *, progress: bool) -> Spool:
             for picture in found.pictures:
                 if picture.image_id not in seen:
                     seen.add(picture.image_id)
-                    pictures.write(_spooled(picture))
+                    pictures.write(picture.row())
     spool.pictures = len(seen)
     return spool
-
-
-def _spooled(picture: PictureFile) -> dict[str, Any]:
-    return {
-        "image_id": picture.image_id,
-        "name": picture.name,
-        "coco_id": picture.coco_id,
-        "candidates": json.dumps([locations.as_json(place) for place in picture.candidates]),
-    }
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:

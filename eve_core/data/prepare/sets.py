@@ -24,8 +24,9 @@ from eve_core.data.prepare.reading import Spool, read_set
 from eve_core.data.prepare.row_shards import store_rows
 from eve_core.data.prepared import PreparedData
 from eve_core.data.records import KIND_OF_SET, NAMESPACE_OF_SET
+from eve_core.data.sources.annotation import UNUSED_PICTURE
 from eve_core.data.sources.expected import unexpected_counts
-from eve_core.data.staging import staged_folder
+from eve_core.data.staging import recover, staged_folder
 from eve_core.errors import UserError, explain_os_error
 
 _WORLD_VARIABLE = "EVE_SYNTHETIC_WORLD"
@@ -68,7 +69,7 @@ def prepare_all(config: DataConfig, out: Path, workspace: Path, *, progress: boo
 
             draw_world(config.synthetic, world, progress=progress)
         _refuse_strangers(out)
-        with _resumable(out, sources, Manifest()) as folder:
+        with _resumable(out, sources, Manifest(), config.picture_short_side) as folder:
             manifest, quarantine = Manifest(), Quarantine()
             for source in sources:
                 manifest = _add_set(
@@ -128,9 +129,10 @@ def prepare_set(
             is false, or the disk is full or read-only.
     """
     try:
+        recover(out)
         _refuse_strangers(out)
         before = PreparedData.open(out).manifest if (out / MANIFEST_NAME).exists() else Manifest()
-        with _resumable(out, [source], before) as folder:
+        with _resumable(out, [source], before, short_side) as folder:
             manifest, quarantine = _carry_over(before, out, folder, without=source.set)
             manifest = _add_set(
                 source,
@@ -150,9 +152,9 @@ def prepare_set(
 
 
 @contextmanager
-def _resumable(out: Path, sources: list[SourceConfig], before: Manifest) -> Iterator[Path]:
+def _resumable(out: Path, sources: list[SourceConfig], before: Manifest, short_side: int | None) -> Iterator[Path]:
     """The folder that takes the place of `out`; with whole shards of pictures in it, it is kept for another attempt."""
-    digest = hashlib.sha256(f"{before.digest} {_code_digest()}".encode())
+    digest = hashlib.sha256(f"{before.digest} {_code_digest()} {short_side}".encode())
     for source in sources:
         tree = source.model_dump(mode="json")
         digest.update(json.dumps(tree, sort_keys=True).encode())
@@ -179,14 +181,13 @@ def _origin_of_synthetic(config: DataConfig) -> str | None:
     if config.synthetic is None or not all(_WORLD_VARIABLE in path for path in paths):
         return None
     fields = {"synthetic", "sources", "allow_partial", "picture_short_side", "protected", "leak_ways"}
-    libraries = [f"{package}=={version(package)}" for package in ("pillow", "numpy", "pyarrow")]
-    origin = [config.model_dump_json(include=fields), _code_digest(), *libraries]
-    return hashlib.sha256("\n".join(origin).encode()).hexdigest()
+    return hashlib.sha256(f"{config.model_dump_json(include=fields)} {_code_digest()}".encode()).hexdigest()
 
 
 def _code_digest() -> str:
-    """sha256 of the code that prepares."""
-    digest = hashlib.sha256()
+    """sha256 of the code that prepares, and of the versions of the libraries that make its bytes."""
+    libraries = [f"{package}=={version(package)}" for package in ("pillow", "numpy", "pyarrow")]
+    digest = hashlib.sha256(" ".join(libraries).encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -269,7 +270,7 @@ def _add_set(
     _check_splits(name, spool)
     notes = unexpected_counts(name, spool.counts) if whole_set else []
     if strict:
-        _refuse(name, spool.quarantined, notes)
+        _refuse(name, [one for one in spool.quarantined if one.reason != UNUSED_PICTURE], notes)
 
     def refuse_loss(loss: Lost) -> None:
         if strict:

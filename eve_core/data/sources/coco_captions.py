@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from eve_core.config import CocoCaptionsSource
-from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder
+from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder, unused
 from eve_core.data.sources.coco_pictures import coco_picture
 from eve_core.data.sources.files import stem
 from eve_core.data.sources.json_files import Record, each, read_json
@@ -37,15 +37,18 @@ def read(source: CocoCaptionsSource) -> Iterator[Annotation | Rejected]:
         if is_official:
             yield from _read_official(content, path, folder, taken)
         else:
-            yield from each(content.records("images"), "cocoid", partial(_read_karpathy, folder=folder, taken=taken))
+            read_image = partial(_read_karpathy, folder=folder, listed=set(), taken=taken)
+            yield from each(content.records("images"), "cocoid", read_image)
 
 
 def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -> Iterator[Annotation | Rejected]:
     pictures: dict[int, PictureFile] = {}
     subsets: dict[int, str] = {}
+    listed: set[int] = set()
+    used: set[int] = set()
 
     def add_picture(image: Record) -> Iterable[Annotation]:
-        number, name = image.number("id"), image.file_name("file_name")
+        number, name = image.claim(image.number("id"), listed), image.file_name("file_name")
         subset = _SUBSET.search(name) or _SUBSET.search(stem(path))
         if subset is None:
             raise UserError(
@@ -60,22 +63,26 @@ def _read_official(content: Record, path: Path, folder: Path, taken: set[int]) -
         number = caption.number("image_id")
         if number not in pictures:
             caption.fail(f"refers to picture {number}, which .images does not list", "unknown_picture")
+        used.add(number)
         split = subsets[number].rstrip("0123456789")
         yield _annotation(caption, "id", "caption", pictures[number], split, taken)
 
     yield from each(content.records("images"), "id", add_picture)
     yield from each(content.records("annotations"), "id", read_caption)
+    yield from unused(picture for number, picture in pictures.items() if number not in used)
 
 
-def _read_karpathy(image: Record, folder: Path, taken: set[int]) -> Iterator[Annotation | Rejected]:
+def _read_karpathy(image: Record, folder: Path, listed: set[int], taken: set[int]) -> Iterator[Annotation | Rejected]:
     subset = image.file_name("filepath") if image.optional_text("filepath") else None
-    picture = coco_picture(folder, image.number("cocoid"), image.file_name("filename"), subset=subset)
+    number = image.claim(image.number("cocoid"), listed)
+    picture = coco_picture(folder, number, image.file_name("filename"), subset=subset)
     split = "train" if image.text("split") == "restval" else image.text("split")
 
     def read_sentence(sentence: Record) -> Iterable[Annotation]:
         yield _annotation(sentence, "sentid", "raw", picture, split, taken)
 
     yield from each(image.records("sentences"), "sentid", read_sentence, split)
+    yield from unused([] if image.values("sentences") else [picture])
 
 
 def _annotation(record: Record, key: str, text: str, picture: PictureFile, split: str, taken: set[int]) -> Annotation:

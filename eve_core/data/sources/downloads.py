@@ -3,8 +3,8 @@
 Downloaders name a file by the number of its row, from 0 (with zeros in front or not, or, as in ViLT's layout, below its
 first four digits), by the address's last part (SBU's, also below the part before it), by a hash of the address (md5,
 sha1, sha256; crc32 in the script DownloadConceptualCaptions), or by number and crc32 (LAVIS); endings come and go. A
-name means different rows in different conventions, so a folder is taken to follow one: that by which most pictures of
-the first rows are found.
+name means different rows in different conventions, so a folder is taken to follow one: that by which most pictures are
+found of the first rows, counted from the first that has one.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,19 +98,22 @@ def find_downloads(rows: Rows, folder: Path, split: str) -> Callable[[Download],
 def _endings(folder: Path) -> list[str]:
     """The endings that files in the folder have beyond what a convention calls them."""
     found = {os.path.splitext(name)[1] for _, _, names in os.walk(folder) for name in names}
-    return ["", *(ending for ending in _ENDINGS if ending in found)]
+    return ["", *(spelled for ending in _ENDINGS for spelled in sorted(found) if spelled.lower() == ending)]
 
 
 def _convention(rows: Rows, folder: Path, split: str, endings: list[str]) -> tuple[Path, _Naming]:
     folders = [folder, *(folder / name for name in _SUBFOLDERS[split] if (folder / name).is_dir())]
     ways = list(product(folders, _UNIQUE + _SHARED))
     found: Counter[int] = Counter()
-    for row in islice(rows(), _ROWS_TO_TRY):
+    tried = 0
+    for row in rows():
         if isinstance(row, Download):
             for way, (place, name_of) in enumerate(ways):
                 path = f"{place}/{name_of(row)}"
                 found[way] += any(os.path.isfile(path + ending) for ending in endings)
-        if max(found.values(), default=0) == _ENOUGH_FOUND:
+        most = max(found.values(), default=0)
+        tried += most > 0
+        if most == _ENOUGH_FOUND or tried == _ROWS_TO_TRY:
             break
     # The first of those by which most are found.
     return ways[max(found, key=lambda way: (found[way], -way), default=0)]

@@ -63,11 +63,19 @@ class Line:
 
 
 def read_lines(path: Path, what: str) -> Iterator[Line]:
-    """The lines of a file that are not blank."""
+    """The lines of a file that are not blank; one with a tab is not: it parts two empty fields.
+
+    Raises:
+        UserError: there are none, or see `opened`.
+    """
+    line = None
     with opened(path, what) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield Line(path, number, line.rstrip(b"\r\n"))
+        for number, content in enumerate(file, start=1):
+            if content.strip(b" \r\n"):
+                line = Line(path, number, content.rstrip(b"\r\n"))
+                yield line
+    if line is None:
+        raise UserError(f"{path} is empty; copy {what} again from where it came")
 
 
 def stem(path: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eve_core.config import FlickrSource
-from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder
+from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder, unused
 from eve_core.data.sources.bad_record import BadRecord, last_part
 from eve_core.data.sources.files import read_lines, split_in, stem
 from eve_core.data.sources.json_files import Record, each, read_json, read_json_lines
@@ -12,6 +12,9 @@ from eve_core.errors import UserError
 
 _UNLISTED = "unlisted"
 """Split of the pictures that no list names: Flickr8k has 92 of them."""
+
+_Names = dict[str, str]
+"""By what identifies a picture, its name without ending, the file that it stands for."""
 
 
 def read(source: FlickrSource) -> Iterator[Annotation | Rejected]:
@@ -33,38 +36,43 @@ def read(source: FlickrSource) -> Iterator[Annotation | Rejected]:
     if source.splits and _read_tokens not in forms.values():
         raise UserError(f"{paths[0]} says the splits itself; name no lists of splits, or name the token file instead")
     taken: set[str] = set()
+    names: _Names = {}
     for path, read_file in forms.items():
-        yield from read_file(path, source, taken)
+        yield from read_file(path, source, taken, names)
 
 
-def _read_karpathy(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_karpathy(path: Path, source: FlickrSource, taken: set[str], names: _Names) -> Iterator[Annotation | Rejected]:
     def read_image(image: Record) -> Iterable[Annotation | Rejected]:
-        picture = _picture(source, image.claim(image.file_name("filename"), taken))
+        picture = _picture(source, image.claim(image.file_name("filename"), taken), image.where, names)
         split = image.text("split")
 
         def read_sentence(sentence: Record) -> Iterable[Annotation]:
             caption_id = sentence.claim(str(sentence.number("sentid")), taken)
             yield _annotation(picture, caption_id, sentence.text("raw"), split)
 
-        return each(image.records("sentences"), "sentid", read_sentence, split)
+        yield from each(image.records("sentences"), "sentid", read_sentence, split)
+        yield from unused([] if image.values("sentences") else [picture])
 
     yield from each(read_json(path, "the annotations file").records("images"), "filename", read_image)
 
 
-def _read_json_lines(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_json_lines(
+    path: Path, source: FlickrSource, taken: set[str], names: _Names
+) -> Iterator[Annotation | Rejected]:
     split = split_in(stem(path))
     if split is None:
         raise UserError(f"{path} is not named after its split; name it so (valid_ann.jsonl)")
 
-    def read_image(image: Record) -> Iterable[Annotation]:
-        picture = _picture(source, image.claim(image.file_name("img_path"), taken))
+    def read_image(image: Record) -> Iterable[Annotation | Rejected]:
+        picture = _picture(source, image.claim(image.file_name("img_path"), taken), image.where, names)
         for number, sentence in enumerate(image.texts("sentences")):
             yield _annotation(picture, f"{picture.name}#{number}", sentence, split)
+        yield from unused([] if image.values("sentences") else [picture])
 
     yield from each(read_json_lines(path, "the annotations file"), "img_path", read_image, split)
 
 
-def _read_tokens(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[Annotation | Rejected]:
+def _read_tokens(path: Path, source: FlickrSource, taken: set[str], names: _Names) -> Iterator[Annotation | Rejected]:
     split_of = _listed(source.splits)
     for line in read_lines(path, "the captions file"):
         row_id = line.where
@@ -79,7 +87,7 @@ def _read_tokens(path: Path, source: FlickrSource, taken: set[str]) -> Iterator[
             taken.add(row_id)
             name = last_part(picture, line.where)
             split = split_of.get(name.removesuffix(".jpg"), _UNLISTED) if split_of else "train"
-            yield _annotation(_picture(source, name), row_id, caption, split)
+            yield _annotation(_picture(source, name, line.where, names), row_id, caption, split)
         except BadRecord as error:
             yield error.rejected(row_id)
 
@@ -100,8 +108,11 @@ def _listed(lists: list[Path]) -> dict[str, str]:
     return splits
 
 
-def _picture(source: FlickrSource, name: str) -> PictureFile:
-    return PictureFile(f"{source.set}/{Path(name).stem}", name, (source.images / name,))
+def _picture(source: FlickrSource, name: str, where: str, names: _Names) -> PictureFile:
+    key = Path(name).stem
+    if names.setdefault(key, name) != name:
+        raise BadRecord(where, f"the picture {name} has the name of {names[key]} but for its ending", "duplicate_id")
+    return PictureFile(f"{source.set}/{key}", name, (source.images / name,))
 
 
 def _annotation(picture: PictureFile, caption_id: str, caption: str, split: str) -> Annotation:

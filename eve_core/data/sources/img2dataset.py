@@ -5,6 +5,7 @@ of NAME.parquet (parquet), and in NAME.parquet a row for each address, whether o
 NAME.parquet the captions are the pictures' neighbours, KEY.txt.
 """
 
+import os
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -72,13 +73,32 @@ def _read_shard(shard: Path, set_name: str, split: str) -> Iterator[Annotation |
     if archive.exists():
         yield from _list_archive(archive, samples)
     elif shard.is_dir():
-        for file in sorted(shard.iterdir()):
-            samples[file.stem][file.suffix[1:].lower()] = file
+        yield from _list_folder(shard, samples)
     for key, row in _table_rows(table, samples) if table.exists() else _text_rows(shard, samples):
         if isinstance(row, BadRecord):
             yield row.rejected(web_row_id(key, split), split)
         else:
             yield web_annotation(set_name, split, key, *row)
+
+
+def _list_folder(shard: Path, samples: _Samples) -> Iterator[Rejected]:
+    """Fill `samples` with the files of a folder; yield those that are refused."""
+    with os.scandir(shard) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_file())
+    for name in names:
+        where = f"{shard.name}, {name!r}"
+        try:
+            _refuse_unprintable(name, where)
+        except BadRecord as error:
+            yield error.rejected(where)
+        else:
+            file = shard / name
+            samples[file.stem][file.suffix[1:].lower()] = file
+
+
+def _refuse_unprintable(name: str, where: str) -> None:
+    if not name.isprintable():
+        raise BadRecord(where, "the name is not printable UTF-8 text", "not_utf8")
 
 
 def _list_archive(path: Path, samples: _Samples) -> Iterator[Rejected]:
@@ -101,8 +121,7 @@ def _list_archive(path: Path, samples: _Samples) -> Iterator[Rejected]:
 
 def _add_member(path: Path, member: tarfile.TarInfo, samples: _Samples) -> None:
     where = f"{path.name}, {member.name!r}"
-    if not member.name.isprintable():
-        raise BadRecord(where, "the name is not printable UTF-8 text", "not_utf8")
+    _refuse_unprintable(member.name, where)
     if not member.isreg() or member.issparse():
         raise BadRecord(where, "is not a plain file", "not_a_file")
     # As WebDataset divides names: the key is all before the first dot of the last part.
@@ -118,11 +137,13 @@ def _table_rows(table: Path, samples: _Samples) -> Iterator[tuple[str, _Row | Ba
     for number, (column, values) in enumerate(_read_table(table)):
         where = f"{table.name}, row {number}"
         key, caption = values["key"], values["caption"]
-        if not isinstance(key, str) or not isinstance(caption, str | None):
+        if not isinstance(key, str) or not isinstance(caption, str | bytes | None):
             yield where, BadRecord(where, "the key and the caption must be text")
             continue
         files = samples.pop(key, {})
-        if values["status"] != "success":
+        if isinstance(caption, bytes):
+            yield key, BadRecord(where, "the caption is not UTF-8 text", "not_utf8")
+        elif values["status"] != "success":
             yield key, BadRecord(where, f"{values['status']}: {values['error_message']}", "download_failed")
         elif column is not None:
             yield key, (caption or "", f"{key}.{column}", (ParquetCell(table, column, number),))
@@ -147,10 +168,27 @@ def _read_table(table: Path) -> Iterator[tuple[str | None, dict[str, Any]]]:
                     )
             columns = [name for name in ("key", "status", "error_message", text) if name in names]
             for batch in file.iter_batches(columns=columns):
-                for row in batch.to_pylist():
-                    yield pictures, {"error_message": None, "caption": row.get(text), **row}
+                # Arrow decodes all texts of a batch or none.
+                for row in batch.cast(_as_binary(batch.schema)).to_pylist():
+                    decoded = {name: _decoded(value) for name, value in row.items()}
+                    yield pictures, {"error_message": None, "caption": decoded.get(text), **decoded}
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{table} is no whole Parquet file ({str(error).splitlines()[0]}); get it again") from None
+
+
+def _as_binary(schema: pa.Schema) -> pa.Schema:
+    texts = [pa.types.is_string(field.type) or pa.types.is_large_string(field.type) for field in schema]
+    return pa.schema(
+        [field.with_type(pa.large_binary()) if t else field for field, t in zip(schema, texts, strict=True)]
+    )
+
+
+def _decoded(value: Any) -> Any:
+    """Bytes as text where they are UTF-8."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
 
 
 def _text_rows(shard: Path, samples: _Samples) -> Iterator[tuple[str, _Row | BadRecord]]:

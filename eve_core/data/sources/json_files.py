@@ -12,6 +12,8 @@ from eve_core.data.sources.files import opened, read_lines
 from eve_core.errors import UserError
 
 Id = TypeVar("Id", int, str)
+_JSON_RAISES = (ValueError, RecursionError)
+"""What parsing raises: also for a number of thousands of digits, and for brackets nested as deep."""
 
 
 class Record:
@@ -77,6 +79,8 @@ class Record:
     def records(self, key: str) -> Iterator["Record"]:
         """The objects of a list."""
         values = self.values(key)
+        if not values and len(self._place) == 1:
+            self.fail(f"{key} is empty")
         return (Record(value, (*self._place, f".{key}", f"[{index}]")) for index, value in enumerate(values))
 
     def file_name(self, key: str) -> str:
@@ -93,7 +97,8 @@ class Record:
     def row_id(self, key: str) -> str:
         """What is under `key`, or the record's place where it has nothing that could be an identifier."""
         value = self._value.get(key) if isinstance(self._value, dict) else None
-        return str(value) if isinstance(value, int | str) else self.where
+        # Half of a character cannot be stored, so it is spelled out.
+        return str(value).encode(errors="backslashreplace").decode() if isinstance(value, int | str) else self.where
 
     def fail(self, problem: str, reason: str = "bad_record") -> NoReturn:
         """Raise BadRecord about this record, or UserError where it is the whole file."""
@@ -169,7 +174,9 @@ def read_json(path: Path, what: str, *, unique: bool = False) -> Record:
         data = file.read()
     try:
         value = json.loads(data.decode(), object_pairs_hook=once if unique else None)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except _JSON_RAISES as error:
         raise _unreadable(path, what, error) from None
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object, not {_shortened(value)}; is it {what}?")
@@ -186,7 +193,7 @@ def read_json_list(path: Path, what: str) -> Iterator[Record]:
         try:
             for number, value in enumerate(ijson.items(file, "item", use_float=True)):
                 yield Record(value, (path, f"[{number}]"))
-        except (UnicodeDecodeError, ijson.JSONError) as error:
+        except (*_JSON_RAISES, ijson.JSONError) as error:
             raise _unreadable(path, what, error) from None
 
 
@@ -195,10 +202,11 @@ def read_json_lines(path: Path, what: str) -> Iterator[Record | Rejected]:
     for line in read_lines(path, what):
         try:
             yield Record(json.loads(line.text()), (path, f"line {line.number}"))
-        except json.JSONDecodeError as error:
-            yield BadRecord(line.where, f"is not valid JSON ({error.msg})", "not_json").rejected(line.where)
         except BadRecord as error:
             yield error.rejected(line.where)
+        except _JSON_RAISES as error:
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else error
+            yield BadRecord(line.where, f"is not valid JSON ({problem})", "not_json").rejected(line.where)
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> UserError:

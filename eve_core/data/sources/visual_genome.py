@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from eve_core.config import VisualGenomeQaSource, VisualGenomeSource
-from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder
+from eve_core.data.sources.annotation import Annotation, PictureFile, Rejected, pictures_folder, unused
 from eve_core.data.sources.bad_record import last_part
 from eve_core.data.sources.json_files import Record, each, read_json_list
 
@@ -18,10 +18,11 @@ def read_regions(source: VisualGenomeSource) -> Iterator[Annotation | Rejected]:
         UserError: a file is missing, broken or of another form.
     """
     pictures: dict[int, PictureFile] = {}
+    used: set[int] = set()
     taken: set[int] = set()
 
     def read_region(region: Record) -> Iterable[Annotation]:
-        picture = _picture_of(region, pictures)
+        picture = _picture_of(region, pictures, used)
         row = {
             "caption_id": str(region.claim(region.number("region_id"), taken)),
             "image_id": picture.image_id,
@@ -35,6 +36,7 @@ def read_regions(source: VisualGenomeSource) -> Iterator[Annotation | Rejected]:
 
     yield from _read_pictures(source, pictures)
     yield from each(read_json_list(source.regions, "region_descriptions.json"), "id", read_image, _SPLIT)
+    yield from unused(picture for number, picture in pictures.items() if number not in used)
 
 
 def read_questions(source: VisualGenomeQaSource) -> Iterator[Annotation | Rejected]:
@@ -44,10 +46,11 @@ def read_questions(source: VisualGenomeQaSource) -> Iterator[Annotation | Reject
         UserError: a file is missing, broken or of another form.
     """
     pictures: dict[int, PictureFile] = {}
+    used: set[int] = set()
     taken: set[int] = set()
 
     def read_question(question: Record) -> Iterable[Annotation]:
-        picture = _picture_of(question, pictures)
+        picture = _picture_of(question, pictures, used)
         answer = question.text("answer")
         row = {
             "question_id": question.claim(question.number("qa_id"), taken),
@@ -66,6 +69,7 @@ def read_questions(source: VisualGenomeQaSource) -> Iterator[Annotation | Reject
 
     yield from _read_pictures(source, pictures)
     yield from each(read_json_list(source.questions, "question_answers.json"), "id", read_image, _SPLIT)
+    yield from unused(picture for number, picture in pictures.items() if number not in used)
 
 
 def _read_pictures(
@@ -73,9 +77,10 @@ def _read_pictures(
 ) -> Iterator[Annotation | Rejected]:
     """Fill `pictures` by number; yield what image_data.json has wrong."""
     folder = pictures_folder(source.images, source.set)
+    listed: set[int] = set()
 
     def add_picture(image: Record) -> Iterable[Annotation]:
-        number = image.number("image_id")
+        number = image.claim(image.number("image_id"), listed)
         # The address, .../VG_100K_2/1.jpg, ends in the name that the picture has in the official archives.
         address = image.optional_text("url") or f"{number}.jpg"
         name = last_part(address.rpartition("/")[2], image.where)
@@ -86,8 +91,9 @@ def _read_pictures(
     yield from each(read_json_list(source.image_data, "image_data.json"), "image_id", add_picture)
 
 
-def _picture_of(record: Record, pictures: dict[int, PictureFile]) -> PictureFile:
+def _picture_of(record: Record, pictures: dict[int, PictureFile], used: set[int]) -> PictureFile:
     number = record.number("image_id")
     if number not in pictures:
         record.fail(f"is about picture {number}, which image_data.json does not list", "unknown_picture")
+    used.add(number)
     return pictures[number]

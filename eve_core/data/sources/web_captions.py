@@ -61,12 +61,19 @@ def _read_file(source: WebCaptionsSource, path: Path, split: str) -> Iterator[An
 
 
 def _read_tsv(path: Path, split: str, columns: list[str]) -> Iterator[Download | Rejected]:
-    number = 0
+    number = last = 0
     for line in read_lines(path, "the captions file"):
+        if line.number > last + 1:
+            raise UserError(
+                f"{path}, line {last + 1} is blank, and a downloader that names pictures by the number of a row may "
+                "count it or not; put a tab into it if yours did, remove it if not (pandas and img2dataset do not)"
+            )
+        last = line.number
         try:
             fields = line.text().split("\t")
-            if number == 0 and sorted(fields) == sorted(columns):
-                columns = fields  # the head that img2dataset asks for
+            head = [field.strip().lower() for field in fields]
+            if number == 0 and sorted(head) == sorted(columns):
+                columns = head  # what img2dataset asks for
                 continue
             if len(fields) != len(columns):
                 raise BadRecord(line.where, f"has {len(fields)} fields, not {' and '.join(columns)}")

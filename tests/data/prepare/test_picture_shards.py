@@ -88,7 +88,7 @@ def test_cut_short_and_taken_up_again_gives_the_same_bytes(pictures, tmp_path, m
     assert files(tmp_path / "cut") == files(tmp_path / "out")
 
 
-def test_finished_shards_are_not_read_again(pictures, tmp_path, monkeypatch):
+def test_finished_shards_are_not_read_again_but_for_what_they_lack(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(picture_shards, "cores", lambda: 1)
     monkeypatch.setattr(picture_shards, "_AHEAD", 16)
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +102,7 @@ def test_finished_shards_are_not_read_again(pictures, tmp_path, monkeypatch):
         picture_shards, "read_picture", lambda place, side: (read.append(place.name), real(place, side))[1]
     )
     store(pictures, tmp_path / "cut")
-    assert read == [f"{n}.png" for n in range(done, NUMBER) if n != MISSING]
+    assert read == [f"{BAD}.png", *(f"{n}.png" for n in range(done, NUMBER) if n != MISSING)]
 
 
 @pytest.mark.parametrize("damage", ["half a line", "shard gone", "shard short"])
@@ -120,6 +120,12 @@ def test_a_damaged_journal_or_shard_is_made_again(pictures, tmp_path, damage):
         last.write_bytes(last.read_bytes()[:100])
     assert store(pictures, tmp_path / "out") == expected
     assert files(tmp_path / "out") == before
+
+
+def test_a_name_that_no_file_can_have_is_a_picture_lost(pictures, tmp_path):
+    impossible = PictureFile("s/x", "x", (tmp_path / ("x" * 300),), None)
+    _, losses = store([*pictures, impossible], tmp_path / "out")
+    assert losses["s/x"].detail == "x (File name too long)"
 
 
 def test_results_come_in_the_order_of_the_items():

@@ -183,8 +183,15 @@ def test_no_row_left_says_why(tmp_path: Path) -> None:
 
 
 def test_a_file_without_annotations_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no annotation at all"):
+    with pytest.raises(UserError, match=r"dataset_flickr8k.json: images is empty"):
         quiet(flickr(tmp_path, {}), tmp_path / "out")
+
+
+def test_a_picture_without_annotations_is_told_and_no_error(tmp_path: Path) -> None:
+    source = flickr(tmp_path, {"a.jpg": jpeg(), "b.jpg": jpeg("blue")}, {"b.jpg": []})
+    data = quiet(source, tmp_path / "out", allow_partial=False)
+    assert data.manifest.sets["flickr8k"].quarantined == {"unused_picture": 1}
+    assert list(data.images) == ["flickr8k/a"]
 
 
 def test_a_failing_set_leaves_the_folder_as_it_was(world: Path, tmp_path: Path) -> None:
@@ -240,6 +247,50 @@ def test_unfinished_work_from_other_files_is_not_gone_on_with(tmp_path: Path, mo
     source.annotations.write_text(content.replace("a dog", "a cat"))
     data = quiet(source, tmp_path / "out")
     assert set(data.table("captions")["caption"].to_pylist()) == {"a cat", "a brown dog"}
+
+
+def test_a_kill_between_the_two_renames_costs_no_other_set(tmp_path: Path) -> None:
+    quiet(flickr(tmp_path / "a", {"a.jpg": jpeg()}), tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    other = flickr(tmp_path / "b", {"b.jpg": jpeg("blue")})
+    data = quiet(FlickrSource(set="flickr30k", annotations=other.annotations, images=other.images), tmp_path / "out")
+    assert set(data.manifest.sets) == {"flickr8k", "flickr30k"}
+
+
+def cut_short(source: FlickrSource, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some shards of pictures are finished, then the process ends."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sets, "store_rows", end)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(source, out)
+    assert next(out.parent.glob(".out.preparing/.progress/*.journal")).stat().st_size
+
+
+def test_unfinished_pictures_of_another_size_are_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "max_bytes", 2_000)  # type: ignore[misc]
+    source = flickr(tmp_path, {f"{n}.jpg": jpeg(size=(40, 20)) for n in range(20)})
+    cut_short(source, tmp_path / "out", monkeypatch)
+    prepare_set(source, tmp_path / "out", allow_partial=True, short_side=10, progress=False)
+    assert {*PreparedData.open(tmp_path / "out").image_info()["height"].to_pylist()} == {10}
+
+
+def test_what_was_lost_before_a_kill_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ShardWriter.__init__.__kwdefaults__, "max_bytes", 2_000)  # type: ignore[misc]
+    source = flickr(tmp_path, {f"{n}.jpg": None if n in (3, 9) else jpeg() for n in range(20)})
+    cut_short(source, tmp_path / "out", monkeypatch)
+    (source.images / "9.jpg").write_bytes(jpeg("blue"))
+    with pytest.raises(UserError, match=r"1 missing picture: 3.jpg"):
+        quiet(source, tmp_path / "out", allow_partial=False)
+    (source.images / "3.jpg").write_bytes(jpeg("green"))
+    resumed = quiet(source, tmp_path / "out", allow_partial=False)
+    assert list(resumed.images) == [f"flickr8k/{n}" for n in range(20)]
+    assert resumed.digest == quiet(source, tmp_path / "new").digest
 
 
 @pytest.mark.usefixtures("published_counts")
@@ -358,7 +409,7 @@ def test_karpathy_and_the_official_form_say_the_same(real_data: Path, tmp_path: 
 
 
 def test_a_synthetic_set_is_drawn_again_only_when_something_changed(tmp_path: Path) -> None:
-    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=4, flickr_images=6, flickr_test_images=2)
+    sizes = SyntheticWorldConfig(coco_images=12, nlvr2_pairs=10, flickr_images=6, flickr_test_images=2)
     config = world_config(sizes)
     manifest = prepare_all(config, tmp_path / "prepared", tmp_path, progress=False)
     stamp = (tmp_path / "prepared" / "manifest.json").stat().st_mtime_ns

@@ -84,6 +84,23 @@ def test_a_wrong_picture_takes_its_captions_along(tmp_path: Path) -> None:
     assert [row["image_id"] for row in rows(found)] == ["coco/43"]
 
 
+def test_a_picture_without_captions_is_told(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"COCO_train2014_{n}.jpg"} for n in (42, 43)]
+    assert reasons(read(tmp_path, captions=official(images=images))) == [("coco/43", "unused_picture")]
+    assert reasons(read(tmp_path, dataset=karpathy(sentences=[]))) == [("coco/42", "unused_picture")]
+
+
+def test_of_pictures_with_one_number_the_first_counts(tmp_path: Path) -> None:
+    images = [{"id": 42, "file_name": f"COCO_train2014_{n}.jpg"} for n in (1, 2)]
+    found = read(tmp_path, captions=official(images=images))
+    assert reasons(found) == [("42", "duplicate_id")]
+    assert annotations(found)[0].pictures[0].name == "COCO_train2014_1.jpg"
+    twice = karpathy()
+    twice["images"].append({**twice["images"][0], "filename": "2.jpg", "sentences": [{"raw": "x", "sentid": 8}]})
+    found = read(tmp_path, dataset=twice)
+    assert (reasons(found), rows(found)) == ([("42", "duplicate_id")], [ROW])
+
+
 @pytest.mark.parametrize(
     ("changes", "row_id", "reason"),
     [

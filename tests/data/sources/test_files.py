@@ -17,8 +17,14 @@ def write(tmp_path: Path, data: bytes, name: str = "a.tsv") -> Path:
 
 
 def test_lines_are_counted_and_blank_ones_passed_over(tmp_path: Path) -> None:
-    lines = list(read_lines(write(tmp_path, b"\xef\xbb\xbfa\tb\r\n\n \nc"), "the file"))
-    assert [(line.number, line.text()) for line in lines] == [(1, "a\tb"), (4, "c")]
+    lines = list(read_lines(write(tmp_path, b"\xef\xbb\xbfa\tb\r\n\n \nc\n\t\n"), "the file"))
+    assert [(line.number, line.text()) for line in lines] == [(1, "a\tb"), (4, "c"), (5, "\t")]
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    for data in (b"", b"\n \n"):
+        with pytest.raises(UserError, match=r"a.tsv is empty; copy the file again"):
+            list(read_lines(write(tmp_path, data), "the file"))
 
 
 def test_a_line_that_is_not_utf8_leaves_the_others_readable(tmp_path: Path) -> None:

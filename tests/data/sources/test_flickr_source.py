@@ -44,6 +44,8 @@ def test_a_caption_has_the_namespace_of_its_set(tmp_path: Path) -> None:
     [
         (IMAGE, "12_ab.jpg", "duplicate_id"),
         ({**IMAGE, "filename": "b.jpg"}, "5", "duplicate_id"),
+        ({**IMAGE, "filename": "b.jpg", "sentences": []}, "flickr30k/b", "unused_picture"),
+        ({**IMAGE, "filename": "12_ab.png"}, "12_ab.png", "duplicate_id"),
         ({"filename": "b.jpg", "split": "test"}, "b.jpg", "bad_record"),
         ({**IMAGE, "filename": "../b.jpg"}, "../b.jpg", "path_outside"),
     ],
@@ -83,6 +85,7 @@ def test_lists_that_disagree_are_refused(tmp_path: Path) -> None:
         (b"a.jpg#0\tx", "a.jpg#0", "duplicate_id"),
         (b"a.jpg#1 x", "Flickr8k.token.txt, line 2", "bad_record"),
         (b"a.jpg\tx", "Flickr8k.token.txt, line 2", "bad_record"),
+        (b"a.png#0\tx", "a.png#0", "duplicate_id"),
         (b"a.jpg#1\tcaf\xe9", "Flickr8k.token.txt, line 2", "not_utf8"),
         (b"../a.jpg#1\tx", "../a.jpg#1", "path_outside"),
     ],
@@ -95,12 +98,18 @@ def test_a_wrong_line_is_rejected_and_the_rest_read(tmp_path: Path, line: bytes,
 
 def test_json_lines_are_numbered_by_picture(tmp_path: Path) -> None:
     line = {"sentences": ["A dog.", "A cat."], "id": "12", "img_path": "12.jpg"}
-    found = json_lines(tmp_path, line, line, {**line, "img_path": "13.jpg", "sentences": [3]})
+    found = json_lines(
+        tmp_path,
+        line,
+        line,
+        {**line, "img_path": "13.jpg", "sentences": [3]},
+        {**line, "img_path": "14.jpg", "sentences": []},
+    )
     assert rows(found) == [
         {"caption_id": "12.jpg#0", "image_id": "flickr30k/12", "caption": "A dog.", "split": "val"},
         {"caption_id": "12.jpg#1", "image_id": "flickr30k/12", "caption": "A cat.", "split": "val"},
     ]
-    assert reasons(found) == [("12.jpg", "duplicate_id"), ("13.jpg", "bad_record")]
+    assert reasons(found) == [("12.jpg", "duplicate_id"), ("13.jpg", "bad_record"), ("flickr30k/14", "unused_picture")]
     with pytest.raises(UserError, match="not named after its split"):
         json_lines(tmp_path, line, name="captions.jsonl")
 

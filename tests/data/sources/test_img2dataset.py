@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,30 @@ def test_pictures_without_captions_and_captions_without_pictures(tmp_path: Path)
     assert reasons(found) == [("1", "no_caption"), ("3", "not_utf8")]
     [annotation] = annotations(found)
     assert (annotation.row["caption_id"], annotation.pictures[0].candidates) == ("2", ())
+
+
+@pytest.mark.parametrize("write", FORMS)
+def test_a_caption_of_a_table_that_is_not_utf8_is_rejected(
+    tmp_path: Path, write: Callable[[Path, list[Sample]], None]
+) -> None:
+    write(tmp_path / "cc3m", SAMPLES)
+    table_path = tmp_path / "cc3m/00000.parquet"
+    whole = pq.read_table(table_path)
+    bad = pa.array([b"caf\xe9", b"a cat", b"a cow"]).view(pa.string())
+    pq.write_table(whole.set_column(whole.schema.get_field_index("caption"), "caption", bad), table_path)
+    found = read(tmp_path / "cc3m")
+    assert reasons(found) == [("000000000", "not_utf8"), ("000000001", "download_failed")]
+    assert [row["caption"] for row in rows(found)] == ["a cow"]
+
+
+def test_of_a_folder_only_files_with_proper_names_are_read(tmp_path: Path) -> None:
+    files(tmp_path, SAMPLES)
+    (tmp_path / "00000.parquet").unlink()
+    (tmp_path / "00000/9.txt").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "00000") + b"/caf\xe9.jpg")).touch()
+    found = read(tmp_path)
+    assert reasons(found) == [(r"00000, 'caf\udce9.jpg'", "not_utf8")]
+    assert [row["caption"] for row in rows(found)] == ["a dog", "a caf\u00e9"]
 
 
 def test_a_table_and_its_archive_that_disagree(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ def test_gzip_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     [
         ("a.json", b'{"a": 1,\n "b"', r"a.json is not valid JSON \(line 2"),
         ("a.json", b"", "is not valid JSON"),
+        ("a.json", b'{"a": ' + b"1" * 5000 + b"}", "is not valid JSON"),
+        ("a.json", b'{"a": ' + b"[" * 100_000, "is not valid JSON"),
         ("a.json", b"[1]", "must hold a JSON object, not"),
         ("a.json", b'{"a": "\xe9"}', r"is not UTF-8 text \(byte 7\)"),
         ("a.json.gz", b"{}", "not a whole gzip file"),
@@ -53,6 +55,7 @@ def test_broken_json_is_refused(tmp_path: Path, name: str, data: bytes, message:
     [
         (b'{"a": 1}', "must hold a JSON list; is it the file"),
         (b"", "must hold a JSON list"),
+        (b"[" + b"1" * 5000 + b"]", "is not valid JSON"),
         (b'[{"a": 1}, {"a"', "is not valid JSON"),
         (b'[{"a": 1}] x', "is not valid JSON"),
         (b'[{"a": "\xe9"}]', r"is not valid JSON|is not UTF-8"),
@@ -123,6 +126,11 @@ def test_a_key_that_the_whole_file_lacks_is_the_files_fault(tmp_path: Path) -> N
     with pytest.raises(UserError, match="has no key list; is this the file") as refusal:
         read_json(write(tmp_path, b"{}"), "the file").records("list")
     assert not isinstance(refusal.value, BadRecord)
+
+
+def test_a_file_whose_list_is_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="list is empty; is this the file"):
+        read_json(write(tmp_path, b'{"list": []}'), "the file").records("list")
 
 
 def test_an_identifier_is_claimed_once(tmp_path: Path) -> None:

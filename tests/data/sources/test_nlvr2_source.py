@@ -65,6 +65,9 @@ def test_labels_are_true_false_or_withheld(tmp_path: Path, given: dict[str, Any]
         ({"identifier": "dev-1-0-0", "label": "True"}, "dev-1-0-0", "bad_record"),
         ('{"identifier": "dev-1-0-0", "lab', "dev.json, line 2", "not_json"),
         ("[]", "dev.json, line 2", "bad_record"),
+        ('{"identifier": ' + "1" * 5000 + "}", "dev.json, line 2", "not_json"),
+        ("[" * 100_000, "dev.json, line 2", "not_json"),
+        ('{"identifier": "dev-\\ud800-0"}', "dev-\\ud800-0", "bad_record"),
     ],
 )
 def test_a_wrong_line_is_rejected_and_the_rest_read(

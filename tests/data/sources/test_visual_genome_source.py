@@ -14,6 +14,7 @@ IMAGES = [
     {"image_id": 2, "url": "https://cs.stanford.edu/people/rak248/VG_100K/2.jpg", "coco_id": 7},
 ]
 REGION = {"region_id": 10, "image_id": 2, "phrase": "a clock", "x": 1, "y": 1, "width": 1, "height": 1}
+UNUSED = ("visual_genome/1", "unused_picture")
 QUESTION = {"qa_id": 20, "image_id": 2, "question": "What?", "answer": "A clock.", "a_objects": []}
 
 
@@ -78,7 +79,7 @@ def test_a_wrong_region_is_rejected_and_the_rest_read(
     tmp_path: Path, wrong: dict[str, Any], row_id: str, reason: str
 ) -> None:
     found = regions(tmp_path, [{"id": 2, "regions": [REGION, wrong, {**REGION, "region_id": 12}]}])
-    assert reasons(found) == [(row_id, reason)]
+    assert reasons(found) == [(row_id, reason), UNUSED]
     assert [row["caption_id"] for row in rows(found)] == ["10", "12"]
 
 
@@ -94,13 +95,19 @@ def test_a_wrong_picture_is_rejected_with_its_regions(tmp_path: Path) -> None:
     ]
 
 
+def test_of_pictures_with_one_number_the_first_counts(tmp_path: Path) -> None:
+    found = regions(tmp_path, [{"id": 2, "regions": [REGION]}], [*IMAGES, {"image_id": 2, "url": "https://x/9.jpg"}])
+    assert reasons(found) == [("2", "duplicate_id"), UNUSED]
+    assert annotations(found)[0].pictures[0].name == "2.jpg"
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [({**QUESTION, "answer": None}, "bad_record"), ({**QUESTION, "question": 1}, "bad_record")],
 )
 def test_a_wrong_question_is_rejected_and_the_rest_read(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
     found = questions(tmp_path, [{"id": 2, "qas": [{**wrong, "qa_id": 21}, QUESTION]}])
-    assert reasons(found) == [("21", reason)]
+    assert reasons(found) == [("21", reason), UNUSED]
     assert [row["question_id"] for row in rows(found)] == [20]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from eve_core.config import WebCaptionsSource
 from eve_core.data.locations import exists
+from eve_core.data.sources import downloads
 from eve_core.errors import UserError
 from tests.data.sources.conftest import Found, annotations, read_all, reasons, rows, write_json
 
@@ -47,8 +48,17 @@ def test_rows_of_the_validation_split_have_identifiers_of_their_own(tmp_path: Pa
 
 def test_a_head_names_the_columns_and_is_no_row(tmp_path: Path) -> None:
     touch(tmp_path)
-    found = tsv(tmp_path, b"\xef\xbb\xbfurl\tcaption", b"http://host/a.jpg\ta dog", b"", b"http://host/b.jpg\ta cat")
-    assert [(row["caption_id"], row["caption"]) for row in rows(found)] == [("0", "a dog"), ("1", "a cat")]
+    for head in (b"\xef\xbb\xbfurl\tcaption", b"URL\t Caption "):
+        found = tsv(tmp_path, head, b"http://host/a.jpg\ta dog", b"http://host/b.jpg\ta cat", b"", b"")
+        assert [(row["caption_id"], row["caption"]) for row in rows(found)] == [("0", "a dog"), ("1", "a cat")]
+
+
+def test_a_blank_line_shifts_no_caption_to_another_picture(tmp_path: Path) -> None:
+    touch(tmp_path)
+    lines = [b"a\thttp://host/a.jpg", b"\t", b"c\thttp://host/c.jpg"]
+    assert [(row["caption_id"], row["caption"]) for row in rows(tsv(tmp_path, *lines))][-1] == ("2", "c")
+    with pytest.raises(UserError, match=r"training.tsv, line 2 is blank.*; put a tab into it"):
+        tsv(tmp_path, lines[0], b" ", lines[2])
 
 
 def test_quotes_are_letters_of_a_caption(tmp_path: Path) -> None:
@@ -94,6 +104,20 @@ def test_every_convention_of_downloaders_is_recognised(tmp_path: Path, names: li
     for number, annotation in enumerate(found):
         there = [place for place in annotation.pictures[0].candidates if exists(place)]
         assert there == ([] if number in missing else [tmp_path / "images" / names[number]])
+
+
+def test_endings_in_capitals_are_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "0.JPG", "1.Jpeg")
+    found = annotations(tsv(tmp_path, *(f"a dog\t{url}".encode() for url in URLS[:2])))
+    assert all(any(exists(place) for place in one.pictures[0].candidates) for one in found)
+
+
+def test_a_sample_from_the_middle_of_the_list_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "_ROWS_TO_TRY", 5)
+    touch(tmp_path, *(f"{n:08d}.jpg" for n in (8, 9, 10)))
+    found = annotations(tsv(tmp_path, *(f"a dog\t{url}".encode() for url in URLS)))
+    there = [any(exists(place) for place in one.pictures[0].candidates) for one in found]
+    assert there == [number in (8, 9, 10) for number in range(12)]
 
 
 def test_a_number_is_not_taken_for_the_hash_of_another_row(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_file_that_is_not_whole_is_refused(vqa, tmp_path, given, message):
 
 def test_an_empty_test_set_gives_no_score(vqa, tmp_path):
     nothing = answers(tmp_path, [])
-    with pytest.raises(UserError, match=r"the test set of .* is empty"):
+    with pytest.raises(UserError, match="annotations is empty"):
         score_file("vqa", nothing, answers(tmp_path, {"annotations": []}, "none.json"))
     empty = answers(tmp_path, "", "none.txt")
     with pytest.raises(UserError, match="empty"):

@@ -10,7 +10,7 @@ from benchmarks.pretraining_step import MAX_TEXT_LENGTH, build, draw_batch, step
 from benchmarks.results import Line, chosen_device, parser, publish
 from eve_core.model import EveConfig
 from eve_core.model.flops import pretraining_flops
-from eve_core.training.throughput import PEAKS
+from eve_core.training.throughput import known_peak
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     timings = take_turns(contestants, device, rounds=options.rounds, description="pre-training rate")
 
     flops = pretraining_flops(model.config, MAX_TEXT_LENGTH, 0.75, 0.5)
-    peak = next((peak for word, peak in PEAKS.items() if word in _name(device)), None)
+    peak = known_peak(_name(device))
     rows = [
         {
             "mode": name,

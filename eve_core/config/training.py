@@ -197,6 +197,10 @@ class LaunchConfig(Section):
             raise ValueError(
                 f"nodes is {self.nodes}, but several machines are a cluster's; set trainjob, or nodes to 1"
             )
+        if self.processes == "gpus" and self.trainjob is not None and not self.trainjob.gpus_per_node:
+            raise ValueError(
+                "processes is gpus, but trainjob.gpus_per_node is 0; set it to a node's GPUs, or processes to a number"
+            )
         return self
 
 

@@ -17,6 +17,8 @@ from eve_core.training.preemption import PREEMPTED_STATUS
 def main(path: Path) -> int:
     """Run the job; the metrics and the reason of a failure are left where `launch` looks for them."""
     job = TrainingJob.read(path)
+    file = failure_file(path, int(os.environ.get("RANK", 0)))
+    file.unlink(missing_ok=True)  # of a first attempt, where the cluster started this process again
 
     def tell(entry: dict[str, Any]) -> None:
         with metrics_file(path).open("a") as file:
@@ -31,7 +33,6 @@ def main(path: Path) -> int:
         if not isinstance(error, UserError):
             traceback.print_exc()
         failure = {"message": explain(error, job.name), "preempted": isinstance(error, Preempted)}
-        file = failure_file(path, int(os.environ.get("RANK", 0)))
         try:
             file.write_text(json.dumps(failure))
         except OSError:  # the disk may be what is full

@@ -67,15 +67,22 @@ class CheckpointWriter:
 
         Raises:
             UserError: another run is in it, or see `last_whole_checkpoint`.
+            OSError: the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(
                 f"another process trains in {self.folder}; wait for it to end, or stop it, and run this again"
             ) from None
+        except OSError as error:
+            warnings.warn(
+                f"the file system of {self.folder} has no locks ({error.strerror}); see to it that nothing else trains "
+                "there, or mount it with locks (Lustre: -o flock)",
+                stacklevel=2,
+            )
         return last_whole_checkpoint(self.folder, self.run)
 
     def finish(self, step: int, tensors: dict[str, Any], *, digests: bool = True) -> None:

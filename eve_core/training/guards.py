@@ -1,12 +1,14 @@
 """What must not go unnoticed: numbers that are not finite, a spreading loss, dead experts, processes that differ."""
 
 import json
+import os
 import statistics
 import warnings
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import distributed
 
 from eve_core.errors import UserError
@@ -14,6 +16,29 @@ from eve_core.whole_file import write_whole
 
 _SPIKE = 1.5
 _REMEMBERED = 10
+
+
+def refuse_missing_gpus(processes: int | Literal["gpus"]) -> None:
+    """Compare the GPUs that there are with what the recipe takes them for: no GPU would be a run on the processor.
+
+    Args:
+        processes: of the recipe on a machine; torchrun says how many that is.
+
+    Raises:
+        UserError: one process a GPU is asked for and none works, or there are more processes than GPUs.
+    """
+    here, asked = torch.cuda.is_available() * torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if processes == "gpus" and not here:
+        raise UserError(
+            "launch.processes asks for one process a GPU, but this machine has no GPU that PyTorch can use; run it on "
+            "one that has (on a cluster: check launch.trainjob.gpus_per_node and the image's CUDA), or name a number "
+            "of processes"
+        )
+    if here and asked > here:
+        raise UserError(
+            f"launch.processes has {asked} processes train on a machine of {here} GPUs; set it to gpus, or to {here} "
+            "at most"
+        )
 
 
 def write_not_finite(folder: Path, step: int, numbers: dict[str, float], examples: list[dict[str, Any]]) -> UserError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from eve_core.config import (
     FinetuningConfig,
+    LaunchConfig,
     ModelConfig,
     OptimizationConfig,
     PretrainingConfig,
@@ -15,6 +16,7 @@ from eve_core.config import (
 )
 from eve_core.data.prepared import PreparedData
 from eve_core.training.finetuning import finetune
+from eve_core.training.guards import refuse_missing_gpus
 from eve_core.training.monitor import KeepFolder, LogMetrics
 from eve_core.training.pretraining import pretrain
 
@@ -73,8 +75,10 @@ class TrainingJob:
             keep: called by it with a folder of pictures that there are new ones in.
 
         Raises:
-            UserError: see `pretrain` and `finetune`.
+            UserError: there are fewer GPUs than the recipe takes; or see `pretrain` and `finetune`.
         """
+        launch = self.settings["pretraining" if self.task is None else "finetuning"].get("launch", {})
+        refuse_missing_gpus(LaunchConfig.model_validate(launch).processes)
         data = PreparedData.open(self.prepared, quarantine=self.validated)
         common: dict[str, Any] = {"seed": self.seed, "scratch": Path(self.scratch), "log": log}
         if self.task is None:

@@ -1,11 +1,13 @@
 """Starting a training: in this process, in several on this machine under torchrun, or on a cluster."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from types import FrameType
 
 from eve_core.config import LaunchConfig
 from eve_core.errors import Preempted, UserError
+from eve_core.training.guards import refuse_missing_gpus
 from eve_core.training.job import TrainingJob
 from eve_core.training.monitor import KeepFolder, LogMetrics, keep_if_possible, log_if_possible
 
@@ -41,6 +44,11 @@ def launch(
         run_trainjob(job, config, log, keep)
         return
     processes = count_processes(config)
+    with _gpus_to_itself(job) if config.processes == "gpus" else contextlib.nullcontext():
+        _launch_here(job, processes, log, keep)
+
+
+def _launch_here(job: TrainingJob, processes: int, log: LogMetrics | None, keep: KeepFolder | None) -> None:
     if processes == 1:
         job.run(log, keep)
         return
@@ -53,8 +61,10 @@ def launch(
     # Of this process's threads, which may be fewer than there are cores.
     environment = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)), **os.environ}
     started: list[subprocess.Popen[bytes]] = []
+    told_to_stop: list[bool] = []
 
     def pass_on() -> None:
+        told_to_stop.append(True)
         for process in started:
             process.send_signal(signal.SIGTERM)
 
@@ -71,11 +81,23 @@ def launch(
                 process.terminate()
                 process.wait()
     if process.returncode:
-        raise_failure(path)
+        raise_failure(path, told_to_stop=bool(told_to_stop))
         raise UserError(
             f"{job.name}: one of {processes} processes died (status {process.returncode}); its last words are in the "
             "log above; run it again to go on from the last checkpoint"
         )
+
+
+@contextlib.contextmanager
+def _gpus_to_itself(job: TrainingJob) -> Iterator[None]:
+    """Wait until no other training has the GPUs of this machine; a run's steps for several tasks go side by side."""
+    with (Path(tempfile.gettempdir()) / f"eve-gpus-{os.getuid()}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{job.name} waits until another training leaves the GPUs of this machine", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def count_processes(config: LaunchConfig) -> int:
@@ -88,13 +110,8 @@ def count_processes(config: LaunchConfig) -> int:
         return config.processes
     import torch
 
-    number = torch.cuda.device_count()
-    if not number:
-        raise UserError(
-            "launch.processes asks for one process a GPU, but this machine has no GPU; run it on one that has, or name "
-            "a number of processes"
-        )
-    return number
+    refuse_missing_gpus(config.processes)
+    return torch.cuda.device_count()
 
 
 def metrics_file(job: Path) -> Path:
@@ -114,16 +131,25 @@ def forget(job: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def raise_failure(job: Path) -> None:
+def raise_failure(job: Path, *, told_to_stop: bool) -> None:
     """Raise what the first of its processes to say so failed of, if any did.
 
+    Args:
+        job: the job's file.
+        told_to_stop: it was, which ends processes without a word before they have begun to train.
+
     Raises:
-        UserError: it.
-        Preempted: it was told to stop, and saved.
+        UserError: what it failed of.
+        Preempted: it was told to stop, and saved what there was to save.
     """
     for file in sorted(job.parent.glob("failure-*.json"), key=lambda file: file.stat().st_mtime_ns):
         failure = json.loads(file.read_text())
         raise (Preempted if failure["preempted"] else UserError)(failure["message"])
+    if told_to_stop:
+        raise Preempted(
+            "training was told to stop (SIGTERM) and ended without a checkpoint; run it again to go on from an earlier "
+            "one, if there is one"
+        )
 
 
 class MetricsFollower:

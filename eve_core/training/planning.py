@@ -108,7 +108,8 @@ def _plan(
     tokens: float,
     examples: int | None,
 ) -> Plan:
-    per_node = run.pool.gpus_per_node if run.pool and launch.processes == "gpus" else launch.processes
+    nodes = launch.trainjob or run.pool
+    per_node = nodes.gpus_per_node if nodes and launch.processes == "gpus" else launch.processes
     if per_node == "gpus":
         raise UserError(f"{name}: launch.processes is gpus, but no pool says how many of them a node has; add pool")
     processes = launch.nodes * per_node
@@ -124,7 +125,7 @@ def _plan(
         batching.refuse_accumulation(f"{name}: ITC and ITM")
     # A forward pass more, each.
     flops *= 1 + (optimization.activation_checkpointing + (accumulated and optimization.exact_load_balance)) / 3
-    memory = _states(parameters, of_blocks, optimization, processes)
+    memory = _states(parameters, of_blocks, optimization, processes, accumulated)
     memory += _activations(network, tokens, batching.micro_batch, optimization)
     if name == "pre-training":
         memory += _predictions(network, run.pretraining.text_mask_ratio, batching.micro_batch, optimization)
@@ -190,15 +191,19 @@ def _finetuning_tokens(network: "EveConfig", task: str) -> float:
     return {"vqa": whole, "nlvr2": 2 * whole, "retrieval": 4 * whole}[task]
 
 
-def _states(parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int) -> float:
+def _states(
+    parameters: int, of_blocks: list[int], optimization: OptimizationConfig, processes: int, accumulated: bool
+) -> float:
     """Weights, gradients and two moments in float32; DDP's buckets; autocast's copies of the weights.
 
-    With FSDP2 a share of the former; gathered, weights and gradients of two blocks and of all outside of blocks.
+    With FSDP2 a share of the former; gathered, weights and gradients of two blocks and of all outside of blocks; and,
+    where micro-batches are accumulated, all gradients, which are shared out after the last of them.
     """
     copies = 2.0 if optimization.precision == "bf16" else 0.0
     if optimization.fsdp:
         gathered = parameters - sum(of_blocks) + 2 * max(of_blocks)
-        return (16.0 / processes + copies) * parameters + 8.0 * gathered
+        gradients = 4.0 if accumulated else 0.0
+        return (16.0 / processes + copies + gradients) * parameters + 8.0 * gathered
     buckets = 4.0 if processes > 1 else 0.0
     return (16.0 + buckets + copies) * parameters
 

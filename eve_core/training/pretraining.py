@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from eve_core.config import ModelConfig, PretrainingConfig, TokenizerConfig
 from eve_core.data.prepared import PreparedData
@@ -122,11 +123,16 @@ def pretrain(
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """A folder that the first process makes, all others wait for, and a resumed run finds."""
     if is_first_process() and not folder.exists():
-        unfinished = folder.with_name(f".{folder.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = folder.with_name(f".{folder.name}-{uuid4().hex}")  # another run may make the same at the same time
         unfinished.mkdir(parents=True)
-        make(unfinished)
-        unfinished.rename(folder)
+        try:
+            make(unfinished)
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     while not folder.exists():
         time.sleep(_SECONDS_BETWEEN_LOOKS)  # torchrun stops this process if the first one fails
     return folder

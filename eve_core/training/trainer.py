@@ -147,8 +147,8 @@ def train(
         refuse_different_processes(run)
         if batching.processes > 1:  # every process drops paths of its own; a resumed one goes on with its checkpoint's
             set_seed(seed + trainer.args.process_index)
-        resume = _agree(writer.newest)
         try:
+            resume = _agree(writer.newest)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             writer.wait()
             collect()
@@ -467,10 +467,10 @@ def _agree(decide: Callable[[], Any]) -> Any:
     if distributed.get_rank() == 0:
         try:
             answer = [decide()]
-        except UserError as error:
+        except (UserError, OSError) as error:
             answer = [error]
     distributed.broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
+    if isinstance(answer[0], Exception):
         raise answer[0]
     return answer[0]
 

@@ -271,6 +271,13 @@ def test_steps_that_train_on_nodes_may_follow_their_trainjobs(cluster):
     assert {"get", "list"} <= allowed["", "pods/log"] & allowed["", "events"]
 
 
+def test_no_pod_of_a_training_starts_again_alone(cluster):
+    (runtime,) = _named(cluster, "ClusterTrainingRuntime").values()
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert job["template"]["spec"]["backoffLimit"] == 0
+    assert job["template"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
 def test_the_services_names_are_those_that_the_config_calls(cluster):
     config = load_config(_CONFIG)
     services = {

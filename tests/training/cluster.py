@@ -5,12 +5,12 @@ its published models, and runs what a TrainJob asks for as processes of this mac
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,9 @@ from typing import Any
 from kubeflow_trainer_api import models
 
 _JOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/(\w+)/trainjobs(?:/([\w-]+))?$")
+_RESOURCE = re.compile(
+    r"/apis?(?:/(?P<group>[\w.]+\.[\w.]+))?/\w+(?:/namespaces/[\w-]+)?/(?P<resource>\w+)(?:/(?P<name>[\w-]+))?(?:/(?P<sub>\w+))?"
+)
 _RUNTIME = {
     "apiVersion": "trainer.kubeflow.org/v1alpha1",
     "kind": "ClusterTrainingRuntime",
@@ -43,7 +46,10 @@ _RUNTIME = {
 
 
 class Cluster:
-    """Answers at `address`; `jobs` holds what was submitted, `deleted` what was taken away."""
+    """`jobs` holds what was submitted, `deleted` what was taken away, `asked` every verb, API group and resource.
+
+    As many requests as `silent` says go without an answer to what they ask.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,20 +58,31 @@ class Cluster:
         self.deleted: list[str] = []
         self.nodes: dict[str, list[subprocess.Popen[bytes]]] = {}
         self.failing = False
+        self.silent = 0
+        self.asked: set[tuple[str, str, str]] = set()
         cluster = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(*cluster.get(self.path))
+                self._answer("get", lambda: cluster.get(self.path))
 
             def do_POST(self) -> None:
                 content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._answer(*cluster.submit(content))
+                self._answer("create", lambda: cluster.submit(content))
 
             def do_DELETE(self) -> None:
-                self._answer(*cluster.delete(self.path))
+                self._answer("delete", lambda: cluster.delete(self.path))
 
-            def _answer(self, status: int, content: Any) -> None:
+            def _answer(self, verb: str, find: Callable[[], tuple[int, Any]]) -> None:
+                if match := _RESOURCE.match(self.path):
+                    named = verb != "get" or match["name"]
+                    resource = "/".join(filter(None, (match["resource"], match["sub"])))
+                    cluster.asked.add((verb if named else "list", match["group"] or "", resource))
+                if cluster.silent:
+                    cluster.silent -= 1
+                    status, content = 503, {"kind": "Status", "message": "the server is being upgraded"}
+                else:
+                    status, content = find()
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/plain" if isinstance(content, str) else "application/json")
@@ -96,8 +113,9 @@ class Cluster:
 
     def close(self) -> None:
         """Stop everything."""
-        for name in [*self.nodes]:
-            self._stop(name, signal.SIGKILL)
+        for process in [process for processes in self.nodes.values() for process in processes]:
+            process.kill()
+            process.wait()
         self._server.shutdown()
         self._server.server_close()
 
@@ -108,10 +126,14 @@ class Cluster:
         name, trainer = content["metadata"]["name"], content["spec"]["trainer"]
         if name in self.jobs:
             return 409, {"kind": "Status", "message": f"trainjobs {name} already exists"}
+        for patch in content["spec"]["runtimePatches"]:
+            (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+            containers = job["template"]["spec"]["template"]["spec"]["containers"]
+            if any(container["name"] == "node" and container.get("env") for container in containers):
+                return 403, {"kind": "Status", "message": "must not have envs for the node container"}
         if trainer["numNodes"] > 4:
             return 403, {"kind": "Status", "message": "exceeded quota: gpus"}
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.jobs[name] = {**content, "metadata": {**content["metadata"], "creationTimestamp": now}}
+        self.jobs[name] = {**content, "metadata": {**content["metadata"], "creationTimestamp": _now()}}
         self.submitted.append(content)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -137,25 +159,33 @@ class Cluster:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
     def delete(self, path: str) -> tuple[int, Any]:
+        path, _, query = path.partition("?")
         match = _JOBS.match(path)
         assert match is not None
         name = match[2]
-        self.jobs.pop(name)
+        if self._job(name) is None:
+            return 404, {"kind": "Status", "message": "not found"}
         self.deleted.append(name)
-        self._stop(name, signal.SIGTERM)
+        if "propagationPolicy=Foreground" in query:
+            self.jobs[name]["metadata"]["deletionTimestamp"] = _now()
+        else:  # its pods go later
+            self.jobs.pop(name)
+        for process in self.nodes[name]:
+            if process.poll() is None:
+                process.terminate()
         return 200, {"kind": "Status", "status": "Success"}
 
-    def _stop(self, name: str, number: int) -> None:
-        """As a kubelet does: SIGTERM, and some time."""
-        for process in self.nodes.pop(name, []):
-            if process.poll() is None:
-                os.kill(process.pid, number)
-                process.wait()
+    def _job(self, name: str) -> dict[str, Any] | None:
+        """What is there of a job, which waits for its pods if it is to go after them."""
+        job = self.jobs.get(name)
+        if job and "deletionTimestamp" in job["metadata"] and all(one.poll() is not None for one in self.nodes[name]):
+            return self.jobs.pop(name) and None
+        return job
 
     def get(self, path: str) -> tuple[int, Any]:
         path = path.partition("?")[0]
         if match := _JOBS.match(path):
-            job = self.jobs.get(match[2])
+            job = self._job(match[2])
             return (200, self._with_status(match[2], job)) if job else (404, {"kind": "Status", "message": "not found"})
         if path.endswith("/clustertrainingruntimes/torch-distributed"):
             return 200, _RUNTIME
@@ -194,18 +224,18 @@ class Cluster:
                 "status": {"phase": "Running"},
             }
             for name, processes in self.nodes.items()
+            if name in self.jobs
             for rank in range(len(processes))
         ]
 
     def _events(self) -> list[dict[str, Any]]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return [
             {
                 "metadata": {"name": f"event-{pod['metadata']['name']}", "namespace": "eve"},
                 "involvedObject": {"kind": "Pod", "name": pod["metadata"]["name"]},
                 "reason": "Scheduled",
                 "message": "assigned to a100-pool-1",
-                "firstTimestamp": now,
+                "firstTimestamp": _now(),
             }
             for pod in self._pods()
         ]
@@ -215,6 +245,10 @@ def wait_for_submission(cluster: Cluster) -> None:
     """Until a TrainJob is there."""
     while not cluster.nodes:
         time.sleep(0.05)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _without_empty(tree: Any) -> Any:

@@ -1,6 +1,9 @@
 """A checkpoint is whole or not there."""
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 
 import pytest
@@ -124,3 +127,21 @@ def test_a_full_disk_is_said_and_leaves_the_one_before(tmp_path):
         assert not writer.unfinished.exists()
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_a_file_system_without_locks_is_warned_about(folder, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.warns(UserWarning, match="has no locks .*; see to it that nothing else trains there"):
+        assert CheckpointWriter(folder, RUN, keep=2).newest() == folder / "checkpoint-100"
+
+
+def test_two_in_one_folder_are_refused(folder):
+    first = CheckpointWriter(folder, RUN, keep=2)
+    first.newest()
+    with pytest.raises(UserError, match="another process trains in"):
+        CheckpointWriter(folder, RUN, keep=2).newest()
+    first.close()

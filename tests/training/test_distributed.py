@@ -120,6 +120,8 @@ def test_a_sharded_model_in_micro_batches_with_checkpointed_activations(prepared
     sharded = job_of(prepared, tmp_path / "sharded", objective=objective, **settings)
     launch(sharded, LaunchConfig(processes=2), None)
     assert_same_losses(sharded, at_once)
+    for ours, theirs in zip(losses(sharded), losses(at_once), strict=True):
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
 
 
 def test_one_process_has_nothing_to_shard_over(prepared, tmp_path):

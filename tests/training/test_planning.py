@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from eve_core.config import PoolConfig, load_config
+from eve_core.config import LaunchConfig, PoolConfig, load_config
 from eve_core.errors import UserError
 from eve_core.model import EveConfig, EveForPreTraining
 from eve_core.model.flops import encoder_flops, finetuning_flops, pretraining_flops
-from eve_core.training.planning import count_examples, describe_plan, plan_run, too_large
+from eve_core.training.planning import _states, count_examples, describe_plan, plan_run, too_large
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -95,3 +95,16 @@ def test_a_downstream_example_takes_its_passes():
     assert finetuning_flops(config, "vqa", 20) == one
     assert finetuning_flops(config, "nlvr2", 20) == 2 * one
     assert finetuning_flops(config, "retrieval", 20) == pytest.approx(4 * one, rel=0.02)
+
+
+def test_a_trainjob_has_the_gpus_that_it_asks_for(base):
+    trainjob = {"image": "eve-train:1", "volume_claim": "eve", "gpus_per_node": 4}
+    launch = LaunchConfig.model_validate({"nodes": 2, "processes": "gpus", "trainjob": trainjob})
+    run = base.model_copy(update={"pretraining": base.pretraining.model_copy(update={"launch": launch})})
+    assert plan_run(run, count_examples(run)[0])[0].batching.processes == 8
+
+
+def test_sharded_micro_batches_keep_all_gradients(base):
+    of_blocks, optimization = [10, 10], base.pretraining.optimization.model_copy(update={"fsdp": True})
+    at_once, accumulated = (_states(100, of_blocks, optimization, 8, parts) for parts in (False, True))
+    assert accumulated - at_once == 4 * 100

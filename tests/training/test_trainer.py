@@ -1,17 +1,18 @@
 """The loop: which parameters learn how fast, and which of them decay."""
 
+import errno
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from eve_core.data.schedule import ShuffledEpochs
 from eve_core.errors import UserError
 from eve_core.model import EveConfig, EveForImageTextRetrieval, EveForPreTraining
 from eve_core.objectives import Losses
-from eve_core.training.trainer import decays, train
+from eve_core.training.trainer import _agree, decays, train
 from tests.training.conftest import optimization
 
 
@@ -165,3 +166,17 @@ def test_pixels_reach_the_model_normalised(tmp_path):
 def test_nothing_to_train_on_is_refused(tmp_path):
     with pytest.raises(UserError, match="testing: there is nothing to train on"):
         run(TwoLayers(), constant_gradient, tmp_path, examples=Numbers(0))
+
+
+def test_a_folder_that_cannot_be_written_is_told_to_all_processes(monkeypatch):
+    told: list[list] = []
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "broadcast_object_list", lambda answer: told.append([*answer]))
+
+    def decide() -> None:
+        raise PermissionError(errno.EACCES, "no", "/scratch")
+
+    with pytest.raises(PermissionError):
+        _agree(decide)
+    assert isinstance(told[0][0], PermissionError)

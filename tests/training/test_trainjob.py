@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from eve_core.config import LaunchConfig, TrainJobConfig
 from eve_core.errors import Preempted, UserError
-from eve_core.training import launch, trainjob
+from eve_core.training import TrainingJob, launch, trainjob
 from eve_core.training.trainjob import job_name, manifest, on_volume
 from tests.training.cluster import Cluster, wait_for_submission
 from tests.training.test_distributed import job_of, losses
+
+ACCESS = Path(__file__).parents[2] / "infra" / "kustomize" / "base" / "access.yaml"
+FOREGROUND = "propagationPolicy=Foreground"
 
 
 @pytest.fixture
@@ -39,6 +43,16 @@ def launch_on(cluster: Cluster, nodes: int = 2, **changes) -> LaunchConfig:
         "labels": {"kueue.x-k8s.io/queue-name": "a100"},
     }
     return LaunchConfig(nodes=nodes, processes=1, trainjob=TrainJobConfig.model_validate({**settings, **changes}))
+
+
+def submitted(job: TrainingJob, cluster: Cluster) -> LaunchConfig:
+    """As whoever follows it would; that one was killed."""
+    config = launch_on(cluster, nodes=1)
+    path = Path(job.scratch) / "job.json"
+    path.parent.mkdir(parents=True)
+    on_volume(job).write(path)
+    cluster.submit(manifest(job_name(job), path, config))
+    return config
 
 
 def test_two_nodes_train_and_the_job_is_gone_afterwards(prepared, tmp_path, cluster, capfd):
@@ -68,7 +82,7 @@ def test_the_manifest_asks_for_what_the_config_says(prepared, tmp_path, cluster)
     assert pod["serviceAccountName"] == "eve-training"
     (container,) = pod["containers"]
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/workspace", "/dev/shm"}
-    assert container["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "mlflow", "key": "token"}
+    assert spec["trainer"]["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "mlflow", "key": "token"}
 
 
 def test_what_training_fails_of_is_what_the_step_fails_of(prepared, tmp_path, cluster):
@@ -110,15 +124,57 @@ def test_sigterm_lets_the_nodes_save_and_takes_the_job_away(prepared, tmp_path, 
 def test_a_job_that_is_there_already_is_followed(prepared, tmp_path, cluster):
     """Whoever submitted it was killed."""
     job = job_of(prepared, tmp_path / "run")
-    config = launch_on(cluster, nodes=1)
-    path = Path(job.scratch) / "job.json"
-    path.parent.mkdir(parents=True)
-    on_volume(job).write(path)
-    cluster.submit(manifest(job_name(job), path, config))
+    config = submitted(job, cluster)
     wait_for_submission(cluster)
     launch(job, config, None)
     assert len(cluster.submitted) == 1
     assert len(losses(job)) == 20
+
+
+def test_a_job_that_is_being_deleted_is_waited_for(prepared, tmp_path, cluster):
+    job = job_of(prepared, tmp_path / "run", steps=4)
+    config = submitted(job, cluster)
+    cluster.delete(f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/eve/trainjobs/{job_name(job)}?{FOREGROUND}")
+    launch(job, config, None)
+    assert len(cluster.submitted) == 2
+    assert len(losses(job)) == 4
+
+
+def test_a_cluster_that_is_silent_for_a_while_ends_nothing(prepared, tmp_path, cluster):
+    job = job_of(prepared, tmp_path / "run", steps=4)
+    launch(job, launch_on(cluster, nodes=1), lambda metrics, step: setattr(cluster, "silent", 4))
+    assert len(losses(job)) == 4
+
+
+def test_a_cluster_that_stays_silent_leaves_its_job_to_the_next_try(prepared, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(trainjob, "_PATIENCE", 0.0)
+    job = job_of(prepared, tmp_path / "run", steps=4)
+    with pytest.raises(
+        UserError, match=r"does not say how TrainJob eve-\w+ in namespace eve is \(\(503\).*run this again"
+    ):
+        launch(job, launch_on(cluster, nodes=1), lambda metrics, step: setattr(cluster, "silent", 1000))
+    assert cluster.deleted == []
+    cluster.silent = 0
+    launch(job, launch_on(cluster, nodes=1), None)
+    assert len(cluster.submitted) == 1
+    assert len(losses(job)) == 4
+
+
+def test_the_pipelines_account_may_do_what_following_a_job_takes(prepared, tmp_path, cluster):
+    cluster.failing = True
+    with pytest.raises(UserError, match="failed"):
+        launch(job_of(prepared, tmp_path / "run"), launch_on(cluster, nodes=1), None)
+    granted = {
+        (verb, group, resource)
+        for document in yaml.safe_load_all(ACCESS.read_text())
+        for rule in document.get("rules", ())
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert {("get", "trainer.kubeflow.org", "trainingruntimes"), ("get", "", "pods/log")} <= cluster.asked
+    # The SDK takes the controller's version for its log from there, and does without.
+    assert cluster.asked - {("get", "", "configmaps")} <= granted
 
 
 def test_without_a_cluster_it_says_so(prepared, tmp_path, cluster, monkeypatch):

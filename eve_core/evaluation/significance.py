@@ -218,8 +218,9 @@ def _compare(
     total, squares = clusters[:, 0].sum(), clusters[:, 5].sum()
     pictures = float(total**2 / squares)
     losing = float(clusters[clusters[:, 1] < clusters[:, 2], 0].sum() / total)
-    ends_of_gain = (low, high) if error else (gain, gain)
-    return Comparison(float(gain), *ends_of_gain, float(error), statistics, pictures, losing, discordant)
+    if not error:
+        low = high = gain
+    return Comparison(gain, low, high, float(error), statistics, pictures, losing, discordant)
 
 
 def _gains(sums: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

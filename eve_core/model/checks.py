@@ -31,7 +31,7 @@ def check_pictures(pixel_values: torch.Tensor, config: EveConfig) -> list[Doubt]
 
 
 def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, config: EveConfig) -> list[Doubt]:
-    """Texts are (B, L), not too long, with ids of the vocabulary and a token at least.
+    """Texts are (B, L), not too long, with ids of the vocabulary and a token at least, and padded at the end.
 
     Raises:
         ValueError: naming the argument, its shape and what is allowed.
@@ -49,9 +49,14 @@ def check_texts(input_ids: torch.Tensor, attention_mask: torch.Tensor | None, co
     if attention_mask is not None:
         if attention_mask.shape != input_ids.shape:
             raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; give that of input_ids, {shape}")
-        empty = ~attention_mask.bool().any(1)
+        real = attention_mask.bool()
         sentence = f"attention_mask of shape {shape} has rows without a token; every text needs at least one"
-        doubts.append((empty.any(), sentence))
+        doubts.append(((~real.any(1)).any(), sentence))
+        # Heads read the first token. So does a mask of 0 and -inf begin, which says the contrary.
+        sentence = (
+            f"attention_mask of shape {shape} starts with padding (0); give 1 for tokens, and pad texts at the end"
+        )
+        doubts.append(((~real[:, 0]).any(), sentence))
     return doubts
 
 
@@ -64,6 +69,8 @@ def check_patches(name: str, indices: torch.Tensor, batch: int, num_patches: int
     shape = tuple(indices.shape)
     if len(shape) != 2 or shape[0] != batch or not 0 < shape[1] <= num_patches:
         raise ValueError(f"{name} has shape {shape}; give ({batch}, 1 to {num_patches})")
+    if indices.dtype != torch.int64:
+        raise ValueError(f"{name} of shape {shape} are {indices.dtype}; give int64")
     outside = (indices < 0) | (indices >= num_patches)
     allowed = f"0 to {num_patches - 1}"
     return [(outside.any(), f"{name} of shape {shape} holds indices outside the picture's patches, {allowed}")]
@@ -78,11 +85,23 @@ def check_token_mask(token_mask: torch.Tensor, attention_mask: torch.Tensor) -> 
     shape = tuple(token_mask.shape)
     if token_mask.shape != attention_mask.shape:
         raise ValueError(f"token_mask has shape {shape}; give that of attention_mask, {tuple(attention_mask.shape)}")
+    if token_mask.dtype != torch.bool:
+        raise ValueError(f"token_mask of shape {shape} is {token_mask.dtype}; give bool")
     bare = ~token_mask.any(1)
     return [
         (bare.any(), f"token_mask of shape {shape} has rows without a masked token; every text needs one"),
         ((token_mask & ~attention_mask.bool()).any(), f"token_mask of shape {shape} covers padding"),
     ]
+
+
+def check_image_ids(image_ids: torch.Tensor, batch: int) -> None:
+    """Every pair says which picture it shows.
+
+    Raises:
+        ValueError: naming image_ids, its shape and what is allowed.
+    """
+    if image_ids.shape != (batch,):
+        raise ValueError(f"image_ids has shape {tuple(image_ids.shape)}; give one a pair, ({batch},)")
 
 
 def refuse(doubts: list[Doubt]) -> None:

@@ -37,6 +37,20 @@ NAMED_SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+_COUNTS = (
+    "vocab_size",
+    "max_text_length",
+    "image_size",
+    "patch_size",
+    "num_channels",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "num_experts",
+    "decoder_hidden_size",
+    "decoder_num_attention_heads",
+)
 _CHOICES = {
     "hidden_act": ("quick_gelu", "gelu"),
     "experts_backend": ("auto", "grouped_mm", "loop"),
@@ -152,6 +166,13 @@ class EveConfig(PreTrainedConfig):
         for name, value in list(locals().items()):
             if name not in ("self", "kwargs", "__class__"):
                 setattr(self, name, value)
+        for name in _COUNTS:
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, f"{name} {value} is not a whole number of 1 or more")
+        _require(decoder_num_layers >= 0, f"decoder_num_layers {decoder_num_layers} is below 0")
+        for name in ("drop_path_rate", "text_dropout"):
+            _require(0 <= getattr(self, name) < 1, f"{name} {getattr(self, name)} is not from 0 to below 1")
+        _require(temperature_init > 0, f"temperature_init {temperature_init} is not above 0")
         _require(image_size % patch_size == 0, f"image_size {image_size} is no multiple of patch_size {patch_size}")
         _require(
             hidden_size % num_attention_heads == 0,
@@ -216,7 +237,7 @@ class EveConfig(PreTrainedConfig):
             ValueError: an unknown size or an unknown field.
         """
         _require(size in NAMED_SIZES, f"unknown size {size}; known are {', '.join(NAMED_SIZES)}")
-        unknown = sorted(set(overrides) - set(cls().to_dict()))
+        unknown = sorted(set(overrides) - {*cls().to_dict(), "num_labels"})
         _require(not unknown, f"EveConfig has no field {', '.join(unknown)}")
         return cls(**{**NAMED_SIZES[size], **overrides})
 

@@ -60,6 +60,7 @@ class VisionEmbeddings(nn.Module):
         size = self.config.patch_size
         grid = pixel_values.view(batch, channels, height, size, width, size).permute(0, 2, 4, 1, 3, 5)
         rows = grid.reshape(batch, height * width, channels * size * size)
+        rows = rows.to(self.patch_projection.weight.dtype)
         return F.linear(rows, self.patch_projection.weight.flatten(1), self.patch_projection.bias)
 
 

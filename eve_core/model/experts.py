@@ -49,11 +49,20 @@ class Experts(nn.Module):
 
         def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
             spread = torch.repeat_interleave(bias.to(dtype), counts, dim=0, output_size=len(inputs))
-            return F.grouped_mm(inputs, weight.to(dtype), offs=ends) + spread
+            aligned = _aligned(inputs, 1), _aligned(weight.to(dtype), 2)
+            return F.grouped_mm(*aligned, offs=ends)[:, : spread.shape[1]] + spread
 
         activation = quick_gelu if self.hidden_act == "quick_gelu" else F.gelu
         hidden = activation(linear(rows.to(dtype), self.fc1_weight, self.fc1_bias))
         return linear(hidden, self.fc2_weight, self.fc2_bias)
+
+
+def _aligned(values: torch.Tensor, dimensions: int) -> torch.Tensor:
+    """With zeros up to the next 16 bytes in the last dimensions, which grouped_mm asks for."""
+    step = 16 // values.element_size()
+    missing = [(0, -side % step) for side in reversed(values.shape[-dimensions:])]
+    ends = [end for pair in missing for end in pair]
+    return F.pad(values, ends) if any(ends) else values
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from eve_core.model.alignment import Alignment
+from eve_core.model.checks import check_image_ids, check_texts
 from eve_core.model.configuration import EveConfig
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
 from eve_core.model.outputs import EveRetrievalOutput, ExpertUse, ImageTextClassifierOutput
@@ -136,10 +137,15 @@ class EveForVisualReasoning(EvePreTrainedModel):
             Logits (B, 2) for false and true; the loss is cross-entropy.
 
         Raises:
-            ValueError: not two pictures a statement.
+            ValueError: not two pictures a statement, or see `EveModel`.
         """
         if pixel_values.dim() != 5 or pixel_values.shape[1] != 2:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; give (batch, 2, 3, height, width)")
+        check_texts(input_ids, attention_mask, self.config)
+        if len(input_ids) != len(pixel_values):
+            raise ValueError(
+                f"pixel_values has {len(pixel_values)} pairs and input_ids {len(input_ids)} texts; give as many"
+            )
         left, right, use = self._encode(pixel_values, input_ids, attention_mask)
         if isinstance(self.head, BiAttentionHead):
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -225,6 +231,7 @@ class EveForImageTextRetrieval(EvePreTrainedModel):
             return EveRetrievalOutput(image_embeds=image_embeds, text_embeds=text_embeds)
 
         embeds = (image_embeds, text_embeds)
+        check_image_ids(image_ids, len(pixel_values))
         losses = self.alignment.losses(self.backbone, embeds, pixel_values, input_ids, attention_mask, image_ids)
         assert losses.itm is not None
         assert losses.fused is not None

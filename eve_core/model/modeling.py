@@ -34,7 +34,7 @@ class EvePreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: image_size is no multiple of the patch size.
         """
-        if image_size % self.config.patch_size:
+        if image_size < self.config.patch_size or image_size % self.config.patch_size:
             raise ValueError(f"image_size {image_size} is no multiple of patch_size {self.config.patch_size}")
         side = image_size // self.config.patch_size
         for module in self.modules():
@@ -155,6 +155,10 @@ class EveModel(EvePreTrainedModel):
     ) -> None:
         if pixel_values is None and input_ids is None:
             raise ValueError("give pixel_values, input_ids or both")
+        if masked_patches is not None and not self.config.mask_tokens_in_encoder:
+            raise ValueError(
+                "masked_patches are for a model with mask_tokens_in_encoder; give visible_patches, those that remain"
+            )
         doubts = []
         if pixel_values is not None:
             doubts += check_pictures(pixel_values, self.config)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from eve_core.model.alignment import Alignment
-from eve_core.model.checks import check_token_mask, refuse
+from eve_core.model.checks import check_image_ids, check_patches, check_texts, check_token_mask, refuse
 from eve_core.model.configuration import EveConfig
 from eve_core.model.decoder import PixelDecoder
 from eve_core.model.modeling import EveModel, EvePreTrainedModel
@@ -64,7 +64,7 @@ class EveForPreTraining(EvePreTrainedModel):
         self,
         pixel_values: torch.Tensor,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
         visible_patches: torch.Tensor | None = None,
         masked_patches: torch.Tensor | None = None,
         masked_input_ids: torch.Tensor | None = None,
@@ -76,7 +76,7 @@ class EveForPreTraining(EvePreTrainedModel):
         Args:
             pixel_values: (B, 3, H, W).
             input_ids: (B, L) the whole text.
-            attention_mask: (B, L), 0 for padding.
+            attention_mask: (B, L), 0 for padding; all tokens count when it is not given.
             visible_patches: (B, P') indices of the patches that the image-masked pass sees (mim).
             masked_patches: (B, M) indices of the patches that it predicts (mim).
             masked_input_ids: (B, L) the text with [MASK] in the masked places (mlm).
@@ -96,24 +96,32 @@ class EveForPreTraining(EvePreTrainedModel):
             if missing:
                 raise ValueError(f"{task} is one of pretraining_tasks and needs {', '.join(missing)}")
 
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
         output = EveForPreTrainingOutput()
         passes: list[Any] = []
         if "mim" in tasks:
             assert visible_patches is not None
             assert masked_patches is not None
+            num_patches = pixel_values.shape[-2:].numel() // self.config.patch_size**2
+            doubts = check_patches("visible_patches", visible_patches, len(pixel_values), num_patches)
+            doubts += check_patches("masked_patches", masked_patches, len(pixel_values), num_patches)
+            seen = (masked_patches[:, :, None] == visible_patches[:, None]).any()
+            refuse([*doubts, (seen, "masked_patches and visible_patches have patches in common")])
             text = masked_input_ids if self.config.joint_masking else input_ids
             patches = (None, masked_patches) if self.config.mask_tokens_in_encoder else (visible_patches, None)
             passes.append(self.backbone(pixel_values, text, attention_mask, *patches))
             output.patch_predictions = self._predict_patches(passes[-1], pixel_values, visible_patches, masked_patches)
         if "mlm" in tasks:
             assert token_mask is not None
-            refuse(check_token_mask(token_mask, attention_mask))
+            refuse(check_texts(input_ids, attention_mask, self.config) + check_token_mask(token_mask, attention_mask))
             if not self.config.joint_masking:
                 passes.append(self.backbone(pixel_values, masked_input_ids, attention_mask))
             output.routing = passes[-1].routing
             output.token_logits = self.token_predictor(passes[-1].text_hidden_state[token_mask])
         if "itc" in tasks:
             assert image_ids is not None
+            check_image_ids(image_ids, len(pixel_values))
             vision = self.backbone(pixel_values=pixel_values)
             text = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
             passes += [vision, text]

@@ -21,6 +21,14 @@ from eve_core.model import EveConfig
         ({"second_expert_noise": True, "num_experts_per_token": 3}, "second_expert_noise knows 2 experts"),
         ({"experts_backend": "loop", "hidden_act": "gelu"}, "loop knows quick_gelu only, not hidden_act gelu"),
         ({"pretraining_tasks": ["mlm", "itm"]}, "itm without itc"),
+        ({"num_attention_heads": 0}, "num_attention_heads 0 is not a whole number of 1 or more"),
+        ({"patch_size": 0}, "patch_size 0 is not"),
+        ({"image_size": 0}, "image_size 0 is not"),
+        ({"max_text_length": 0.5}, r"max_text_length 0\.5 is not"),
+        ({"decoder_num_layers": -1}, "decoder_num_layers -1 is below 0"),
+        ({"drop_path_rate": 1.0}, r"drop_path_rate 1\.0 is not from 0 to below 1"),
+        ({"text_dropout": 2.0}, r"text_dropout 2\.0 is not from 0 to below 1"),
+        ({"temperature_init": 0.0}, r"temperature_init 0\.0 is not above 0"),
         ({"pretraining_tasks": ["mlm"], "joint_masking": True}, "joint_masking needs mlm and mim"),
         ({"pretraining_tasks": ["mlm"], "mask_tokens_in_encoder": True}, "mask_tokens_in_encoder needs mim"),
     ],
@@ -33,6 +41,7 @@ def test_impossible_sizes_are_refused_by_name_and_value(fields, message):
 def test_named_sizes_take_overrides():
     config = EveConfig.named("tiny", num_experts=5, num_hidden_layers=3)
     assert (config.hidden_size, config.num_experts, config.num_hidden_layers) == (128, 5, 3)
+    assert EveConfig.named("tiny", num_labels=5).num_labels == 5
 
 
 def test_an_unknown_size_or_field_is_refused():

@@ -51,6 +51,26 @@ def test_visual_reasoning_refuses_what_is_not_two_pictures(config, pairs, shape)
         model(**{**pairs(2), "pixel_values": torch.zeros(shape)})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_ids": torch.ones(8).long(), "attention_mask": None}, r"input_ids has shape \(8,\)"),
+        ({"input_ids": torch.ones(2, 1, 8).long(), "attention_mask": None}, r"input_ids has shape \(2, 1, 8\)"),
+        ({"attention_mask": torch.ones(2, 1, 8)}, r"attention_mask has shape \(2, 1, 8\)"),
+        ({"pixel_values": torch.zeros(1, 2, 3, 32, 32)}, "1 pairs and input_ids 2 texts"),
+    ],
+)
+def test_visual_reasoning_refuses_texts_that_do_not_fit(config, pairs, change, message):
+    batch = {**pairs(2), "pixel_values": torch.zeros(2, 2, 3, 32, 32)}
+    with pytest.raises(ValueError, match=message):
+        EveForVisualReasoning(config)(**{**batch, **change})
+
+
+def test_retrieval_refuses_ids_of_other_pairs(retrieval, pairs):
+    with pytest.raises(ValueError, match=r"image_ids has shape \(2,\); give one a pair, \(3,\)"):
+        retrieval(**pairs(3), image_ids=torch.arange(2))
+
+
 @torch.no_grad()
 def test_embeddings_have_unit_length(retrieval, pairs):
     output = retrieval(**pairs(3))
@@ -168,3 +188,31 @@ def test_pre_training_names_what_a_task_lacks(config, pairs):
     token_mask[0, 1] = True
     with pytest.raises(ValueError, match=r"token_mask of shape \(2, 8\) has rows without a masked token"):
         EveForPreTraining(config)(**batch, masked_input_ids=batch["input_ids"], token_mask=token_mask)
+
+
+@pytest.mark.parametrize("tasks", [["mlm"], ["mim"], ["mlm", "mim"]])
+def test_pre_training_refuses_targets_that_are_none(config, pairs, tasks):
+    config.pretraining_tasks = tasks
+    model, batch = EveForPreTraining(config), pairs(2)
+    masked = {"masked_input_ids": batch["input_ids"], "token_mask": torch.zeros(2, 8).bool()}
+    masked["token_mask"][:, 1] = True
+    patches = {"visible_patches": torch.arange(4).expand(2, -1), "masked_patches": torch.arange(4, 16).expand(2, -1)}
+    given = {**batch, **masked, **patches}
+    model(**given)
+    assert model(**{**given, "attention_mask": None}).load_balance_loss is not None
+    wrong = {"input_ids": batch["input_ids"].masked_fill(masked["token_mask"], -100)}
+    refused = [(wrong, "input_ids.*outside the vocabulary")]
+    if "mlm" in tasks:
+        refused += [
+            ({"token_mask": masked["token_mask"].long()}, r"token_mask of shape \(2, 8\) is torch.int64; give bool"),
+            ({"token_mask": masked["token_mask"].byte()}, "is torch.uint8; give bool"),
+        ]
+    if "mim" in tasks:
+        refused += [
+            ({"masked_patches": torch.full((2, 4), 16)}, "masked_patches.*outside the picture's patches"),
+            ({"masked_patches": torch.zeros(1, 4).long()}, r"masked_patches has shape \(1, 4\)"),
+            ({"masked_patches": torch.arange(3, 16).expand(2, -1)}, "have patches in common"),
+        ]
+    for change, message in refused:
+        with pytest.raises(ValueError, match=message):
+            model(**{**given, **change})

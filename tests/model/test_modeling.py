@@ -124,6 +124,10 @@ def test_evaluation_is_deterministic_and_training_is_not(config, pairs):
         ({"input_ids": torch.full((2, 8), 60)}, "input_ids.*outside the vocabulary, 0 to 59"),
         ({"input_ids": torch.full((2, 8), -1)}, "input_ids.*outside the vocabulary"),
         ({"attention_mask": torch.tensor([[1] * 8, [0] * 8])}, r"attention_mask.*\(2, 8\) has rows without a token"),
+        ({"attention_mask": torch.tensor([[1] * 8, [0] + [1] * 7])}, r"attention_mask.*\(2, 8\) starts with padding"),
+        ({"attention_mask": torch.full((2, 8), -torch.inf).tril(-9)}, "attention_mask.*(starts with|without a token)"),
+        ({"visible_patches": torch.zeros(2, 4)}, r"visible_patches.*\(2, 4\) are torch.float32; give int64"),
+        ({"masked_patches": torch.zeros(2, 4).long()}, "masked_patches are for a model with mask_tokens_in_encoder"),
         ({"input_ids": torch.ones(8).long(), "attention_mask": None}, r"\(8,\).*\(batch, length\)"),
         ({"attention_mask": torch.ones(2, 7)}, r"attention_mask.*\(2, 7\).*\(2, 8\)"),
         ({"pixel_values": None, "input_ids": None}, "pixel_values, input_ids or both"),
@@ -132,6 +136,15 @@ def test_evaluation_is_deterministic_and_training_is_not(config, pairs):
 def test_inputs_that_do_not_fit_are_refused_with_their_shape(model, pairs, change, message):
     with pytest.raises(ValueError, match=message):
         model(**{**pairs(2), **change})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_pixels_of_another_precision_are_taken(model, pairs, dtype):
+    batch = pairs(2)
+    expected = model(**batch).vision_hidden_state
+    batch["pixel_values"] = batch["pixel_values"].to(dtype)
+    torch.testing.assert_close(model(**batch).vision_hidden_state, expected, rtol=0.05, atol=0.05)
 
 
 @torch.no_grad()
@@ -154,8 +167,9 @@ def test_resizing_for_good_equals_interpolating_on_the_way(model, pairs, tmp_pat
     loaded = EveModel.from_pretrained(tmp_path).eval()
     assert loaded.config.image_size == 48
     torch.testing.assert_close(loaded(**batch).vision_hidden_state, before, **CLOSE)
-    with pytest.raises(ValueError, match="image_size 50 is no multiple of patch_size 8"):
-        model.resize_images(50)
+    for wrong in (50, 0, -8):
+        with pytest.raises(ValueError, match=f"image_size {wrong} is no multiple of patch_size 8"):
+            model.resize_images(wrong)
 
 
 @torch.no_grad()

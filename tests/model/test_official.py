@@ -290,6 +290,29 @@ def test_all_problems_are_named_in_one_sentence(state):
     assert "not floating point: backbone.encoder.layers.4.gamma_1" in said
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.ones(D).to_sparse(), "no plain tensors"),
+        (torch.ones(D, device="meta"), "no plain tensors"),
+        (torch.full((D,), 1e300, dtype=torch.float64), "NaN or infinite values"),
+    ],
+)
+def test_tensors_of_unusual_kinds_are_named(state, value, kind):
+    assert f"{kind}: backbone.norm.bias" in refusal(state | {"backbone.norm.bias": value})
+
+
+def test_eight_bits_become_float32(state):
+    eight = torch.ones(D).to(torch.float8_e4m3fn)
+    model = convert(state | {"backbone.norm.bias": eight}, CONFIG, "vqa").model
+    assert same(model.backbone.norm.bias, torch.ones(D))
+
+
+def test_a_head_without_rows_is_refused(state):
+    empty = {"output.3.weight": state["output.3.weight"][:0], "output.3.bias": state["output.3.bias"][:0]}
+    assert "output.3.weight) has no rows" in refusal(state | empty)
+
+
 ONE_OF_EACH_KIND = [key for key in backbone() | HEADS["vqa"] if not re.search(r"layers\.[2-4]|experts\.[1-5]", key)]
 
 
@@ -375,7 +398,7 @@ def test_an_unknown_task_is_refused(state):
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
 @pytest.mark.parametrize("wrapped", [True, False])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "module.model."])
 def test_what_torch_saved_is_read_with_or_without_its_wrapping(tmp_path, suffix, wrapped, prefix):
     state = {f"{prefix}backbone.norm.weight": torch.randn(3)}
     path = tmp_path / f"checkpoint{suffix}"
@@ -385,7 +408,7 @@ def test_what_torch_saved_is_read_with_or_without_its_wrapping(tmp_path, suffix,
     assert torch.equal(read["backbone.norm.weight"], state[f"{prefix}backbone.norm.weight"])
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "module.", "model.module."])
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "model.module.", "model.model."])
 def test_safetensors_are_read_with_or_without_a_prefix(tmp_path, prefix):
     weights = {"backbone.norm.weight": torch.randn(3), "itc_temp": torch.tensor(0.07)}
     save_file({prefix + key: value for key, value in weights.items()}, tmp_path / "model.safetensors")

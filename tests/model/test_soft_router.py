@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from eve_core.model import EveConfig, EveForPreTraining
+from eve_core.model.experts import Experts, quick_gelu
 from eve_core.model.sequence import TokenLayout
 from eve_core.model.soft_router import SoftRouter
 
@@ -117,6 +118,23 @@ def test_entropy_is_one_where_all_experts_are_alike_and_nought_where_one_is_cert
     layout = layout_of(torch.ones(1, 4, dtype=torch.bool), 4)
     assert float(router(torch.zeros(1, 4, 32), layout)[1].entropy) == pytest.approx(1.0)
     assert float(router(10 * torch.eye(4, 32)[None], layout)[1].entropy) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("width", [18, 20])
+def test_any_width_is_computed_in_groups(width, act):
+    """grouped_mm takes rows of whole 16 bytes alone."""
+    fields = {"hidden_size": width, "num_attention_heads": 2, "intermediate_size": 30, "hidden_act": act}
+    config = EveConfig.named("tiny", num_experts=3, experts_backend="grouped_mm", **fields)
+    experts, rows, counts = Experts(config), torch.randn(7, width), torch.tensor([4, 0, 3])
+    for name, parameter in experts.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(len(name)))
+    activation = quick_gelu if act == "quick_gelu" else torch.nn.functional.gelu
+    expected = []
+    for expert, own in enumerate(rows.split(counts.tolist())):
+        hidden = activation(own @ experts.fc1_weight[expert] + experts.fc1_bias[expert])
+        expected.append(hidden @ experts.fc2_weight[expert] + experts.fc2_bias[expert])
+    torch.testing.assert_close(experts(rows, counts), torch.cat(expected))
 
 
 def test_the_backends_agree_in_outputs_and_gradients(config):

@@ -44,10 +44,12 @@ def read_checkpoint(path: Path | str) -> dict[str, torch.Tensor]:
             f"the checkpoint {path} holds {others[0]}, which is no tensor; save its state dict alone with torch.save"
         )
     state = {str(key): value for key, value in content.items()}
-    for prefix in ("model.", "module."):
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next((one for one in _PREFIXES if all(key.startswith(one) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+_PREFIXES = ("model.", "module.")
 
 
 def _load(path: Path) -> Any:

@@ -175,6 +175,8 @@ def _num_answers(state: State, task: str, answers: Sequence[str] | None) -> int 
         return None
     head = state.get("output.3.weight")
     rows = len(head) if head is not None and head.dim() else None
+    if rows == 0:
+        raise UserError("the head of the checkpoint (output.3.weight) has no rows; give one that was trained on VQA")
     if answers is not None:
         if not all(isinstance(answer, str) for answer in answers) or len({*answers}) != len(answers):
             raise UserError("the answers are not a list of different texts; give one a row of the head")

@@ -141,9 +141,17 @@ def _mismatches(state: State, shapes: Mapping[str, tuple[int, ...]]) -> list[str
             if tuple(state[key].shape) != shapes[key]
         ],
         "not floating point": [key for key in shared if not state[key].is_floating_point()],
-        "NaN or infinite values": [key for key in shared if not bool(torch.isfinite(state[key]).all())],
+        "no plain tensors": [key for key in shared if not _is_plain(state[key])],
+        "NaN or infinite values": [
+            key for key in shared if _is_plain(state[key]) and not bool(torch.isfinite(state[key].float()).all())
+        ],
     }
     return [f"{kind}: {_listed(found)}" for kind, found in problems.items() if found]
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Not sparse, and with values."""
+    return value.layout == torch.strided and not value.is_meta
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -183,7 +183,8 @@ class DataConfig(Section):
     """The data set of a run: prepared from public sets, versioned with DVC, read by revision."""
 
     repository: str = "."
-    """Git repository (path or URL) whose DVC file pins the prepared set."""
+    """Git repository (path or URL) whose DVC file pins the prepared set; an http URL without credentials, which Git
+    takes from its environment."""
     path: str = "data"
     """The prepared folder inside that repository; DVC tracks it as <path>.dvc."""
     revision: str = "HEAD"
@@ -213,6 +214,17 @@ class DataConfig(Section):
     copies, and for NLVR2 a statement with the same words."""
     picture_short_side: int | None = Field(default=None, ge=32)
     """Store pictures with a longer short side as JPEGs of this one; the original files when not given."""
+
+    @field_validator("repository")
+    @classmethod
+    def _without_credentials(cls, repository: str) -> str:
+        address = urlsplit(repository)
+        if address.scheme in ("http", "https") and "@" in address.netloc:
+            raise ValueError(
+                "its URL may hold no credentials, for it is recorded with every run; give them to Git in "
+                "GIT_CONFIG_COUNT, GIT_CONFIG_KEY_0 (http.extraHeader) and GIT_CONFIG_VALUE_0"
+            )
+        return repository
 
     @field_validator("remote", mode="before")
     @classmethod

@@ -1,8 +1,9 @@
 """When the workflow runs by itself."""
 
 from typing import Self
+from zoneinfo import available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eve_core.config.section import Section
 
@@ -22,6 +23,9 @@ class DriftTrigger(Section):
         if self.violations > self.windows:
             raise ValueError(f"violations is {self.violations} of {self.windows} windows; make it no more than them")
         return self
+
+
+_PARTS_OF_A_CRON = 5
 
 
 class ScheduleConfig(Section):
@@ -48,3 +52,17 @@ class ScheduleConfig(Section):
     """Where `registry.approval` asks for it, how long an answer is waited for; none is a no."""
     work_pool: str = "eve"
     """Prefect's work pool that runs are handed to."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_parts(cls, cron: str | None) -> str | None:
+        if cron is not None and len(cron.split()) != _PARTS_OF_A_CRON:
+            raise ValueError(f"{cron!r} is not minute, hour, day, month and weekday; write it like 0 3 * * 1")
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError(f"{timezone!r} is no time zone; give one such as UTC or Europe/Berlin")
+        return timezone

@@ -40,6 +40,11 @@ def cluster_arguments(config: RunConfig) -> dict[str, Any]:
             f"registry.tracking_uri {config.registry.tracking_uri} is on this machine; a cluster needs the URL of an "
             "MLflow server"
         )
+    if config.workspace.is_absolute() and not config.workspace.is_relative_to(cluster.mount_path):
+        raise UserError(
+            f"workspace {config.workspace} is on this machine; the cluster's steps see {cluster.mount_path}: name a "
+            "folder in there, best by a relative path"
+        )
     named = {"data.repository": None if is_url(config.data.repository) else Path(config.data.repository)}
     named |= {f"a file of the config ({path})": path for path in named_files(config)}
     for what, path in named.items():

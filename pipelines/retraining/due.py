@@ -15,7 +15,7 @@ from eve_core.registry.tracking import (
     open_experiment,
 )
 
-_DRIFT_TAG = "eve.drift"
+_DRIFT_TAG, _AGAINST_TAG = "eve.drift", "eve.drift_against"
 _DISTANCE = "distance"
 
 
@@ -91,39 +91,44 @@ def _all_refused_at(config: RunConfig) -> datetime | None:
 
 
 def _distances(config: RunConfig, commit: str, number: int) -> list[float]:
-    """How far the newest data revisions are from the champions' data, the newest last; `commit` is measured first."""
+    """How far the newest data revisions are from the champions' data, the newest last; `commit` is measured first.
+
+    What was measured from the data of earlier champions counts no more.
+    """
+    from eve_core.registry.promotion import champion
+
+    champions = [champion(config.registry, task) for task in config.tasks]
+    digests = sorted({version.data_digest for version in champions if version is not None})
+    against = " ".join(digests)
     tracking = open_experiment(config.registry)
-    known = _measurements(tracking, config, number)
+    known = _measurements(tracking, config, against, number)
     if commit not in [revision for revision, _ in known]:
-        distance = _measure(config, commit)
+        distance = _measure(config, commit, digests)
         if distance is not None:
-            tags = {_DRIFT_TAG: config.name, DATA_REVISION_TAG: commit}
+            tags = {_DRIFT_TAG: config.name, _AGAINST_TAG: against, DATA_REVISION_TAG: commit}
             run = tracking.client.create_run(tracking.experiment_id, run_name="drift", tags=tags)
             tracking.client.log_metric(run.info.run_id, _DISTANCE, distance)
             tracking.client.set_terminated(run.info.run_id)
-            known = _measurements(tracking, config, number)
+            known = _measurements(tracking, config, against, number)
     return [distance for _, distance in known]
 
 
-def _measurements(tracking: Tracking, config: RunConfig, number: int) -> list[tuple[str, float]]:
+def _measurements(tracking: Tracking, config: RunConfig, against: str, number: int) -> list[tuple[str, float]]:
     found = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`{_DRIFT_TAG}` = '{config.name}' and attributes.status = 'FINISHED'",
+        f"tags.`{_DRIFT_TAG}` = '{config.name}' and tags.`{_AGAINST_TAG}` = '{against}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         max_results=number,
     )
     return [(run.data.tags[DATA_REVISION_TAG], run.data.metrics[_DISTANCE]) for run in found][::-1]
 
 
-def _measure(config: RunConfig, commit: str) -> float | None:
-    """The largest distance of any statistic from the data that any champion was trained on; None without champions."""
+def _measure(config: RunConfig, commit: str, digests: Sequence[str]) -> float | None:
+    """The largest distance of any statistic from the data of these digests; None without any."""
     from eve_core.data.versioning.location import fetch_to_workspace
     from eve_core.quality import measure_drift
     from eve_core.quality.earlier import statistics_of_data
-    from eve_core.registry.promotion import champion
 
-    champions = [champion(config.registry, task) for task in config.tasks]
-    digests = {version.data_digest for version in champions if version is not None}
     with TemporaryDirectory() as scratch:
         at_commit = config.data.model_copy(update={"revision": commit})
         data = fetch_to_workspace(at_commit, config.shared_workspace(), Path(scratch))

@@ -40,7 +40,7 @@ def apply(config_path: Path) -> Deployed:
     """Make the deployment of a config what its section schedule says; its work pool is made when missing.
 
     Raises:
-        UserError: Prefect's server cannot be reached.
+        UserError: `cron` is none, or Prefect's server cannot be reached.
     """
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.client.schemas.schedules import CronSchedule
@@ -51,7 +51,12 @@ def apply(config_path: Path) -> Deployed:
 
     config = load_config(config_path)
     schedule = config.schedule
-    times = [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)] if schedule.cron else []
+    try:
+        times = [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)] if schedule.cron else []
+    except ValueError:
+        raise UserError(
+            f"schedule.cron {schedule.cron!r} says no time; give minute, hour, day, month and weekday, such as 0 3 * * 1"
+        ) from None
     with _client() as client:
         try:
             client.read_work_pool(schedule.work_pool)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from eve_core.config import RunConfig, SourceConfig, load_config
+from eve_core.config import DataConfig, RunConfig, ScheduleConfig, SourceConfig, load_config
 from eve_core.config.section import Section
 from eve_core.errors import UserError
 
@@ -312,3 +312,21 @@ class TestBase:
 def test_either_steps_or_epochs(read):
     with pytest.raises(UserError, match=r"pretraining.optimization: give either steps or epochs"):
         read("pretraining.optimization.epochs", 3)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "problem"),
+    [
+        (DataConfig, {"repository": "https://oauth2:token@git.example/eve/data.git"}, "may hold no credentials"),
+        (ScheduleConfig, {"cron": "0 3 * *"}, "is not minute, hour, day, month and weekday"),
+        (ScheduleConfig, {"timezone": "Europe/Berln"}, "'Europe/Berln' is no time zone"),
+    ],
+)
+def test_what_would_fail_or_leak_later_is_refused_at_once(section, fields, problem):
+    with pytest.raises(ValidationError, match=problem) as refusal:
+        section(**fields)
+    assert "token" not in str(refusal.value).partition("[type=")[0]
+
+
+def test_ssh_names_a_user_and_no_secret():
+    assert DataConfig(repository="ssh://git@git.example/eve/data.git").repository.startswith("ssh://git@")

@@ -13,6 +13,7 @@ from eve_core.registry.tracking import (
     open_experiment,
     parent_run,
 )
+from eve_core.registry.versions import RegisteredVersion
 from pipelines.retraining import due
 from pipelines.retraining.due import decide, has_drifted, too_expensive
 from tests.data.versioning.conftest import write_prepared
@@ -119,10 +120,27 @@ def test_every_revision_is_measured_once_and_enough_of_them_are_due(config, monk
     drifting = scheduled(config, new_data=False, drift={"threshold": 0.3, "windows": 4, "violations": 2})
     distances = {"commit-1": 0.1, "commit-2": 0.5, "commit-3": 0.2, "commit-4": 0.6}
     measured = []
-    monkeypatch.setattr(due, "_measure", lambda config, commit: measured.append(commit) or distances[commit])
+    monkeypatch.setattr(due, "_measure", lambda config, commit, digests: measured.append(commit) or distances[commit])
     decisions = [decide(drifting, commit, NOW).due for commit in distances for _ in range(2)]
     assert decisions == [False] * 6 + [True] * 2
     assert measured == [*distances]
+
+
+def test_what_drifted_from_an_earlier_champion_counts_no_more(config, monkeypatch):
+    """Else the retraining that it led to would be followed by another, and another."""
+    drifting = scheduled(config, new_data=False, drift={"threshold": 0.3, "windows": 4, "violations": 2})
+    champions_data = "old"
+    made = {"task": "vqa", "name": "eve-vqa", "version": "1", "model_digest": "", "metrics": {}, "blessing_digest": ""}
+    rest = {"data_revision": "", "git_revision": "", "pipeline_run": ""}
+    monkeypatch.setattr(
+        "eve_core.registry.promotion.champion",
+        lambda *_: RegisteredVersion(**made, **rest, data_digest=champions_data),
+    )
+    distances = {("commit-1", "old"): 0.5, ("commit-2", "old"): 0.5, ("commit-2", "new"): 0.0, ("commit-3", "new"): 0.1}
+    monkeypatch.setattr(due, "_measure", lambda config, commit, digests: distances[commit, *digests])
+    assert [decide(drifting, commit, NOW).due for commit in ("commit-1", "commit-2")] == [False, True]
+    champions_data = "new"
+    assert [decide(drifting, commit, NOW).due for commit in ("commit-2", "commit-3")] == [False, False]
 
 
 @pytest.mark.parametrize(("cost", "started"), [(None, True), (99.0, True), (100.0, True), (101.0, False)])
@@ -140,7 +158,6 @@ def test_drift_is_measured_on_the_data_itself(config, tmp_path, monkeypatch):
     from eve_core.data.versioning import publish, resolve_revision
     from eve_core.quality import measure_drift, validate_data
     from eve_core.registry.tracking import DATA_DIGEST_TAG, step_run
-    from eve_core.registry.versions import RegisteredVersion
 
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "dvc"))
     data = DataConfig(repository=str(tmp_path / "repository"), commit=True)
@@ -159,7 +176,7 @@ def test_drift_is_measured_on_the_data_itself(config, tmp_path, monkeypatch):
     made = {"task": "vqa", "name": "eve-vqa", "version": "1", "model_digest": "", "metrics": {}, "blessing_digest": ""}
     best = RegisteredVersion(**made, data_revision="", data_digest=before.digest, git_revision="", pipeline_run="run-1")
     monkeypatch.setattr("eve_core.registry.promotion.champion", lambda registry, task: best)
-    distance = due._measure(config, commit)
+    distance = due._measure(config, commit, [before.digest])
     assert distance == measure_drift(PreparedData.open(tmp_path / "after"), validation, report)
     assert distance > 0.5
     drifting = scheduled(config, new_data=False, drift={"threshold": 0.3, "windows": 1, "violations": 1})

@@ -114,9 +114,10 @@ def _distances(config: RunConfig, commit: str, number: int) -> list[float]:
 
 
 def _measurements(tracking: Tracking, config: RunConfig, against: str, number: int) -> list[tuple[str, float]]:
+    ours = f"tags.`{_DRIFT_TAG}` = '{config.name}' and tags.`{_AGAINST_TAG}` = '{against}'"
     found = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`{_DRIFT_TAG}` = '{config.name}' and tags.`{_AGAINST_TAG}` = '{against}' and attributes.status = 'FINISHED'",
+        f"{ours} and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         max_results=number,
     )

@@ -55,7 +55,7 @@ def apply(config_path: Path) -> Deployed:
         times = [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)] if schedule.cron else []
     except ValueError:
         raise UserError(
-            f"schedule.cron {schedule.cron!r} says no time; give minute, hour, day, month and weekday, such as 0 3 * * 1"
+            f"schedule.cron {schedule.cron!r} says no time; give minute, hour, day, month and weekday: 0 3 * * 1"
         ) from None
     with _client() as client:
         try:

@@ -110,7 +110,7 @@ class OptimizationConfig(Section):
     fsdp: bool = False
     """Spread weights, gradients and moments over the processes (FSDP2) instead of keeping all of them in each."""
     compile: bool = False
-    """Compile the network, which pays on a GPU."""
+    """Compile the network, which pays on a GPU. Values that go in (NaN pixels, empty texts) are not checked then."""
     checkpoint_steps: int = Field(default=200, gt=0)
     """A checkpoint to resume from is written every so many steps."""
     checkpoints_kept: int = Field(default=2, gt=0)

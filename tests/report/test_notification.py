@@ -3,12 +3,16 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
-from eve_core.config import NotificationConfig
+from components.deployment.report.component import report
+from components.step import RUN_KEY_VARIABLE
+from eve_core.config import NotificationConfig, RunSettings, load_config
 from eve_core.report import RunSummary, TaskSummary, message, notify
 from eve_core.report.collect import StepSummary
+from tests.pipelines.conftest import DEMO
 
 
 def summary(**tasks: TaskSummary) -> RunSummary:
@@ -92,3 +96,18 @@ def test_an_address_that_leads_nowhere_stops_nothing(monkeypatch, address):
     said = notify(NotificationConfig(), "all is well")
     assert "could not be sent" in said
     assert "secret" not in said
+
+
+def test_a_run_whose_record_cannot_be_read_is_told_of_all_the_same(webhook, monkeypatch, tmp_path):
+    def away(*_: object) -> None:
+        raise ConnectionError("the registry is away")
+
+    monkeypatch.setenv(RUN_KEY_VARIABLE, "eve-base-1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # put back afterwards
+    monkeypatch.setattr("eve_core.report.collect", away)
+    config = load_config(DEMO)
+    run = RunSettings(seed=1, workspace=tmp_path, registry=config.registry, code_digest="", source_digest="")
+    status, page = SimpleNamespace(state="FAILED"), SimpleNamespace(path=str(tmp_path / "page.html"))
+    with pytest.raises(ConnectionError):
+        report.python_func(status, run.model_dump(mode="json"), config.model_dump(mode="json"), page)
+    assert webhook[1] == ["EVE run eve-base-1 FAILED, and its report failed: ConnectionError: the registry is away"]

@@ -16,6 +16,8 @@ from eve_core.training.trainjob import job_name, manifest, on_volume
 from tests.training.cluster import Cluster, wait_for_submission
 from tests.training.test_distributed import job_of, losses
 
+pytestmark = pytest.mark.slow(minutes=4)
+
 ACCESS = Path(__file__).parents[2] / "infra" / "kustomize" / "base" / "access.yaml"
 FOREGROUND = "propagationPolicy=Foreground"
 

@@ -30,6 +30,7 @@ DISTANCE = 64
 _SIDE = 64
 _FREQUENCIES, _KEY_FREQUENCIES = 16, 8
 _NOISE = 1.0
+_UNIT = 2**12
 
 
 def perceptual_hash(picture: Image.Image) -> bytes:
@@ -46,20 +47,23 @@ def perceptual_hash(picture: Image.Image) -> bytes:
     """
     small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     cosines = _cosines()
-    spectrum = (cosines @ np.asarray(small, dtype=np.float32) @ cosines.T)[_order()]
+    # Whole numbers that float64 holds exactly, so that every processor comes to the same bits.
+    spectrum = (cosines @ np.asarray(small, dtype=np.float64) @ cosines.T)[_order()]
     above_median = spectrum - np.median(spectrum)
-    if np.median(np.abs(above_median)) < _NOISE:
+    if np.median(np.abs(above_median)) < _NOISE * _UNIT**2:
         return bytes(len(spectrum) // 8)
     return np.packbits(above_median > 0).tobytes()
 
 
 @lru_cache(maxsize=1)
 def _cosines() -> np.ndarray:
-    """(16, 64): the lowest frequencies of the orthonormal DCT-II, in which rounding greys makes a noise of 0.3."""
+    """(16, 64): the lowest frequencies of the orthonormal DCT-II, in which rounding greys makes a noise of 0.3; in
+    whole numbers of 1 / _UNIT.
+    """
     frequency, place = np.ogrid[:_FREQUENCIES, :_SIDE]
     cosines = np.cos(np.pi / _SIDE * frequency * (place + 0.5)) * np.sqrt(2 / _SIDE)
     cosines[0] /= np.sqrt(2)
-    return cosines.astype(np.float32)
+    return np.round(cosines * _UNIT)
 
 
 @lru_cache(maxsize=1)

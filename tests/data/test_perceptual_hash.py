@@ -1,6 +1,9 @@
 """Copies of a picture hash alike, other pictures do not, and pictures that say nothing have no hash."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +126,29 @@ def test_real_photographs(real_data: Path):
         assert are_copies(own, perceptual_hash(encoded(scaled(picture, 0.5), "JPEG", quality=50)))
     others = [distances(one, other)[1] for index, one in enumerate(hashes) for other in hashes[:index]]
     assert min(others) > DISTANCE
+
+
+@pytest.mark.slow
+def test_every_processor_comes_to_the_same_bits():
+    """OpenBLAS adds up in another order on each, and many frequencies of a drawn picture are as strong as others."""
+    program = (
+        "import hashlib, numpy as np; from PIL import Image; from eve_core.data.perceptual_hash import perceptual_hash\n"
+        "digest, draw = hashlib.sha256(), np.random.default_rng(0)\n"
+        "for _ in range(100):\n"
+        "    picture = np.full((90, 120, 3), 200, np.uint8)\n"
+        "    x, y = draw.integers(0, 60, 2)\n"
+        "    picture[x : x + 20, y : y + 25] = draw.integers(0, 255, 3)\n"
+        "    digest.update(perceptual_hash(Image.fromarray(picture)))\n"
+        "print(digest.hexdigest())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OPENBLAS_CORETYPE": processor},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for processor in ("Haswell", "Nehalem")
+    }
+    assert len(found) == 1

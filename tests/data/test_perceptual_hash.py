@@ -132,7 +132,8 @@ def test_real_photographs(real_data: Path):
 def test_every_processor_comes_to_the_same_bits():
     """OpenBLAS adds up in another order on each, and many frequencies of a drawn picture are as strong as others."""
     program = (
-        "import hashlib, numpy as np; from PIL import Image; from eve_core.data.perceptual_hash import perceptual_hash\n"
+        "import hashlib, numpy as np; from PIL import Image\n"
+        "from eve_core.data.perceptual_hash import perceptual_hash\n"
         "digest, draw = hashlib.sha256(), np.random.default_rng(0)\n"
         "for _ in range(100):\n"
         "    picture = np.full((90, 120, 3), 200, np.uint8)\n"

@@ -83,7 +83,7 @@ def step(
     """
     from eve_core.registry.tracking import INPUTS_TAG, step_run
 
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "7"  # minutes, for nobody waits for an answer
+    wait_for_mlflow()
     settings = RunSettings.model_validate(run)
     if settings.source_digest not in ("", code_digest()):
         raise UserError(
@@ -108,6 +108,11 @@ def share_cores() -> None:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+
+
+def wait_for_mlflow() -> None:
+    """Have MLflow's server asked again for minutes while it is away, for nobody waits for a step's answer."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "7"
 
 
 def pipeline_run_key() -> str:

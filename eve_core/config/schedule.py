@@ -1,7 +1,7 @@
 """When the workflow runs by itself."""
 
 from typing import Self
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,6 +63,8 @@ class ScheduleConfig(Section):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, timezone: str) -> str:
-        if timezone not in available_timezones():
-            raise ValueError(f"{timezone!r} is no time zone; give one such as UTC or Europe/Berlin")
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{timezone!r} is no time zone; give one such as UTC or Europe/Berlin") from None
         return timezone

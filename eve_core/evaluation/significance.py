@@ -76,10 +76,8 @@ class Comparison:
             wins, losses = self.discordant[::sign]
             return tango(wins, losses, round(self.pictures), margin) if margin else mcnemar(wins, losses)
         gain = sign * self.gain
-        if gain <= margin and self.standard_error == 0:
-            return 1.0
         if self.standard_error == 0:  # as large as this in every picture, and -1 in those that are not here
-            return float(((1 + margin) / (1 + gain)) ** self.pictures)
+            return float(((1 + margin) / (1 + gain)) ** self.pictures) if gain > margin else 1.0
         extreme = sign * self.statistics >= (gain - margin) / self.standard_error
         resampled = (1 + extreme.sum()) / (1 + len(self.statistics))
         hoeffding = exp(-self.pictures * max(0.0, gain - margin) ** 2 / 2)

@@ -98,23 +98,29 @@ class EveForPreTraining(EvePreTrainedModel):
 
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        # What is predicted; what is encoded the backbone checks. Read at once, for it waits for the device.
+        doubts = []
+        if visible_patches is not None and masked_patches is not None and "mim" in tasks:
+            num_patches = pixel_values.shape[-2:].numel() // self.config.patch_size**2
+            doubts += check_patches("visible_patches", visible_patches, len(pixel_values), num_patches)
+            doubts += check_patches("masked_patches", masked_patches, len(pixel_values), num_patches)
+            seen = (masked_patches[:, :, None] == visible_patches[:, None]).any()
+            doubts.append((seen, "masked_patches and visible_patches have patches in common"))
+        if token_mask is not None and "mlm" in tasks:
+            doubts += check_texts(input_ids, attention_mask, self.config) + check_token_mask(token_mask, attention_mask)
+        if doubts:
+            refuse(doubts)
         output = EveForPreTrainingOutput()
         passes: list[Any] = []
         if "mim" in tasks:
             assert visible_patches is not None
             assert masked_patches is not None
-            num_patches = pixel_values.shape[-2:].numel() // self.config.patch_size**2
-            doubts = check_patches("visible_patches", visible_patches, len(pixel_values), num_patches)
-            doubts += check_patches("masked_patches", masked_patches, len(pixel_values), num_patches)
-            seen = (masked_patches[:, :, None] == visible_patches[:, None]).any()
-            refuse([*doubts, (seen, "masked_patches and visible_patches have patches in common")])
             text = masked_input_ids if self.config.joint_masking else input_ids
             patches = (None, masked_patches) if self.config.mask_tokens_in_encoder else (visible_patches, None)
             passes.append(self.backbone(pixel_values, text, attention_mask, *patches))
             output.patch_predictions = self._predict_patches(passes[-1], pixel_values, visible_patches, masked_patches)
         if "mlm" in tasks:
             assert token_mask is not None
-            refuse(check_texts(input_ids, attention_mask, self.config) + check_token_mask(token_mask, attention_mask))
             if not self.config.joint_masking:
                 passes.append(self.backbone(pixel_values, masked_input_ids, attention_mask))
             output.routing = passes[-1].routing

@@ -15,16 +15,15 @@ def report(status: dsl.PipelineTaskFinalStatus, run: dict, config: dict, page: d
         config: the whole RunConfig.
         page: the report.
     """
-    import os
     from pathlib import Path
 
-    from components.step import pipeline_run_key
+    from components.step import pipeline_run_key, wait_for_mlflow
     from eve_core.config import RunConfig, RunSettings
     from eve_core.errors import explain
     from eve_core.registry.tracking import DATA_DIGEST_TAG, StepRun, finish_pipeline_run, parent_run
     from eve_core.report import collect, message, notify, write_page
 
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "7"  # as in the other steps
+    wait_for_mlflow()
     settings = RunSettings.model_validate(run)
     key = pipeline_run_key()
     whole = RunConfig.model_validate({**config, "registry": settings.registry})

@@ -1,9 +1,12 @@
-"""What tests of several rooms share: the real samples, and a small synthetic world in its prepared form."""
+"""What tests of several rooms share: the real samples, a small synthetic world in its prepared form, a webhook."""
 
 import inspect
+import json
 import os
+import threading
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 # Two test processes share two cores; with two threads each they would wait for one another. Read at torch's import.
@@ -99,3 +102,27 @@ def world(workspace: Path) -> Path:
 def prepared(workspace: Path) -> PreparedData:
     """The small synthetic world, prepared."""
     return PreparedData.open(workspace / "prepared", verify=True)
+
+
+@pytest.fixture
+def webhook(monkeypatch):
+    """A server that takes messages, and what it got; `status` is what it answers."""
+    got: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(Handler.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("EVE_WEBHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}/secret")
+    yield Handler, got
+    server.shutdown()
+    server.server_close()

@@ -61,11 +61,10 @@ def answer(
     reason: Annotated[str, typer.Option(help="Kept in the promotion log.")],
     refuse: Annotated[bool, typer.Option("--refuse", help="It may not become champion.")] = False,
 ) -> None:
-    """Approve of the models that wait for it, or refuse them."""
+    """Approve of the models that wait for it, or refuse them; ends when that is done."""
     from pipelines.retraining.schedule import answer as answer_run
 
-    run = answer_run(name, approve=not refuse, reason=reason)
-    typer.echo(f"{name}: run {run} was told {'no' if refuse else 'yes'}")
+    typer.echo(answer_run(name, approve=not refuse, reason=reason))
 
 
 def _tell(deployed: "Deployed") -> None:

@@ -70,16 +70,16 @@ def registered_version(config: RegistryConfig, task: str, version: str) -> Regis
     return version_of(open_experiment(config), task, registered_name(config, task), version)
 
 
-def download_checkpoint(config: RegistryConfig, version: RegisteredVersion) -> Path:
-    """A local folder with the version's checkpoint: the stored one itself when the store is local, else a download.
+def download_checkpoint(config: RegistryConfig, version: RegisteredVersion, folder: str) -> Path:
+    """The version's checkpoint: the stored one itself when the store is local, else a download into `folder`.
 
     Raises:
         UserError: the stored files are gone.
     """
-    return fetch(open_experiment(config), version, STORED_CHECKPOINT)
+    return fetch(open_experiment(config), version, STORED_CHECKPOINT, folder)
 
 
-def fetch(tracking: Tracking, version: RegisteredVersion, path: str, folder: str | None = None) -> Path:
+def fetch(tracking: Tracking, version: RegisteredVersion, path: str, folder: str) -> Path:
     """What a version stores under `path`: in place when the store is local, else downloaded into `folder`.
 
     Raises:

@@ -4,9 +4,12 @@ Each step is an MLflow run whose tag `eve.inputs` names the runs that made its i
 from an earlier pipeline run is found by walking back from the steps that were not.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from eve_core.config import RegistryConfig, RunConfig
@@ -95,11 +98,14 @@ class RunSummary:
         own = [step for name, step in self.steps.items() if name in nodes and not step.reused]
         return sum((step.seconds_before + step.seconds) * nodes[step.name] for step in own) / 3600
 
-    def artifact(self, registry: RegistryConfig, step: str, path: str) -> Path | None:
-        """A local copy of an artifact of a step; None when there is none."""
+    @contextlib.contextmanager
+    def artifact(self, registry: RegistryConfig, step: str, path: str) -> Iterator[Path | None]:
+        """A copy of an artifact of a step, for as long as it is read; None when there is none."""
         if step not in self.steps:
-            return None
-        return _download(open_experiment(registry), self.steps[step].run_id, path)
+            yield None
+            return
+        with _download(open_experiment(registry), self.steps[step].run_id, path) as copy:
+            yield copy
 
 
 def collect(registry: RegistryConfig, key: str) -> RunSummary:
@@ -127,9 +133,9 @@ def collect(registry: RegistryConfig, key: str) -> RunSummary:
             continue
         task = name.removeprefix("gate-")
         entry = TaskSummary(task)
-        verdict = _download(tracking, step.run_id, "blessing")
-        if verdict is not None:
-            entry.blessing = json.loads(verdict.read_text())
+        with _download(tracking, step.run_id, "blessing") as verdict:
+            if verdict is not None:
+                entry.blessing = json.loads(verdict.read_text())
         now = champion(registry, task)
         entry.champion_after = now.version if now else None
         promoted = summary.steps.get(f"promote-{task}")
@@ -167,11 +173,15 @@ def _step(run: Any, *, reused: bool) -> StepSummary:
     )
 
 
-def _download(tracking: Tracking, run_id: str, path: str) -> Path | None:
+@contextlib.contextmanager
+def _download(tracking: Tracking, run_id: str, path: str) -> Iterator[Path | None]:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    try:
-        return Path(download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=tracking.uri))
-    except (MlflowException, OSError):
-        return None
+    with TemporaryDirectory(prefix="eve-artifact-") as folder:
+        copy = None
+        with contextlib.suppress(MlflowException, OSError):
+            copy = Path(
+                download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder, tracking_uri=tracking.uri)
+            )
+        yield copy

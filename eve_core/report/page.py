@@ -65,4 +65,5 @@ def embedded(folder: Path | None) -> dict[str, str]:
 
 def _figures(summary: RunSummary, registry: RegistryConfig, step: str) -> dict[str, str]:
     """Figures of a step."""
-    return embedded(summary.artifact(registry, step, "figures"))
+    with summary.artifact(registry, step, "figures") as figures:
+        return embedded(figures)

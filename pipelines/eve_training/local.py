@@ -33,13 +33,16 @@ class LocalRun:
     """Why it failed; None when it succeeded. A gate that refuses is no failure."""
 
 
-def run_locally(config: RunConfig, display: Display, runner: Runner = "subprocess") -> LocalRun:
+def run_locally(
+    config: RunConfig, display: Display, runner: Runner = "subprocess", *, commit: str | None = None
+) -> LocalRun:
     """Execute the pipeline.
 
     Args:
         config: the run.
         display: shows the steps' progress.
         runner: what steps are: subprocesses, or containers of the project's images.
+        commit: the data revision, where somebody has resolved it; what the config's stands for now when not given.
 
     Raises:
         UserError: the workspace cannot be written; or there is no Docker, or an image is missing.
@@ -58,6 +61,8 @@ def run_locally(config: RunConfig, display: Display, runner: Runner = "subproces
             f"the workspace {workspace} cannot be written ({error}); change `workspace` in the config"
         ) from None
     arguments = pipeline_arguments(config)
+    if commit is not None:
+        arguments["data"] = {**arguments["data"], "revision": commit}
     kfp_runner: Any = local.SubprocessRunner(use_venv=False)
     if runner == "docker":
         from pipelines.eve_training.containers import container_runner

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from prefect import flow, task
+from prefect import Flow, flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from prefect.states import Completed, State
+from prefect.states import Completed, Running, State
 
 from eve_core.config import RunConfig, load_config
 from eve_core.report import RunSummary
 from pipelines.retraining.due import Decision
+from pipelines.retraining.schedule import ANSWERED, FLOW, end_lost_questions
 
 # A server that is away for a minute must not cost a night.
 _WAITS = [5.0, 20.0, 60.0]
@@ -78,7 +82,7 @@ def run_workflow(config: RunConfig, commit: str, insist: bool) -> str:
     from pipelines.eve_training.display import Display
     from pipelines.eve_training.local import run_locally
 
-    finished = run_locally(config, Display(Console(file=sys.stdout)))
+    finished = run_locally(config, Display(Console(file=sys.stdout)), commit=commit)
     if finished.failure is not None:
         raise UserError(finished.failure)
     return finished.key
@@ -151,8 +155,16 @@ def promote_approved(config: RunConfig, name: str, version: str, reason: str) ->
     return f"{name}: version {promotion.champion} is champion, before it {promotion.previous or 'none'}"
 
 
-@flow(name="eve-retraining", persist_result=False)
-def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
+def tell_of_its_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """What a run that was cancelled or killed cannot tell itself."""
+    from eve_core.report import notify
+
+    config = load_config(Path(flow_run.parameters["config_path"]))
+    notify(config.notification, f"retraining {config.name}: run {flow_run.name} ended {state.name}: {state.message}")
+
+
+@flow(name=FLOW, persist_result=False, on_cancellation=[tell_of_its_end], on_crashed=[tell_of_its_end])
+def retrain(config_path: Path, insist: bool = False) -> State[str]:
     """One retraining, if it is due; one at a time, and one finished run for a config and a data revision.
 
     Args:
@@ -160,7 +172,7 @@ def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
         insist: run it, whatever was done before.
 
     Returns:
-        What was done, in words; a state that says it was skipped, where another goes on.
+        A state that says in words what was done; one named skipped, where another goes on.
 
     Raises:
         UserError: something failed.
@@ -171,7 +183,11 @@ def retrain(config_path: Path, insist: bool = False) -> str | State[str]:
     config = load_config(config_path)
     try:
         with alone(config):
-            return _retrain(config, insist)
+            context = FlowRunContext.get()
+            if context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None:
+                end_lost_questions(context.flow_run.deployment_id)
+            said = _retrain(config, insist)
+            return Completed(message=said, data=said)
     except Busy as error:
         said = f"nothing done: {error}"
         return Completed(name=SKIPPED, message=said, data=said)
@@ -227,7 +243,17 @@ def _ask(config: RunConfig, key: str, waiting: dict[str, str]) -> list[str]:
         )
     except FlowPauseTimeout:
         return [f"nobody approved {versions} in time; `eve promote` still can"]
+    _answered()
     if not answer.approve:
         return [f"{versions} was not approved: {answer.reason}"]
     reason = f"approved: {answer.reason or 'no reason given'}"
     return [promote_approved(config, name, version, reason) for name, version in waiting.items()]
+
+
+def _answered() -> None:
+    """Show who answered that somebody hears."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(context.flow_run.id, Running(name=ANSWERED), force=True)

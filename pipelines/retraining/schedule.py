@@ -1,6 +1,7 @@
 """Prefect deployments of the retraining flow: one a config, with its times."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 FLOW = "eve-retraining"
+
+ANSWERED = "Answered"
+"""State of a flow run that heard what somebody said to its models, and does it."""
+
+_HEARS_WITHIN_SECONDS = 60.0  # a run looks every ten
 
 
 @dataclass(frozen=True)
@@ -112,10 +118,11 @@ def run_now(name: str, *, insist: bool = False) -> str:
 
 
 def answer(name: str, *, approve: bool, reason: str) -> str:
-    """Answer the run that waits for approval; Prefect's name of it.
+    """Answer the run that waits for approval, and see it done; what was done, in words.
 
     Raises:
-        UserError: no run waits, or Prefect's server cannot be reached.
+        UserError: no run waits, or it has died meanwhile; it failed to do what was said; or Prefect's server cannot be
+            reached.
     """
     with _client() as client:
         waiting = _runs(client, _found(client, name).id, ["PAUSED"])
@@ -125,7 +132,38 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
         result = client.resume_flow_run(run.id, run_input={"approve": approve, "reason": reason})
         if result.status.value != "ACCEPT":
             raise UserError(f"Prefect did not take the answer: {getattr(result.details, 'reason', result.status)}")
-        return str(run.name)
+        return _done(client, run)
+
+
+def end_lost_questions(deployment: UUID) -> None:
+    """End the runs of a deployment that wait for approval in a process that is gone: for who is `alone` with it."""
+    with _client() as client:
+        for run in _runs(client, deployment, ["PAUSED"]):
+            _end(client, run)
+
+
+def _done(client: "SyncPrefectClient", run: Any) -> str:
+    """What a run said at its end that was answered just now."""
+    asked = time.monotonic()
+    while True:
+        state = client.read_flow_run(run.id).state
+        if state is not None and state.is_final():
+            if state.is_completed():
+                return f"{run.name}: {state.message}"
+            raise UserError(f"run {run.name} took the answer, but ended {state.name}: {state.message}")
+        if time.monotonic() - asked > _HEARS_WITHIN_SECONDS and (state is None or state.name != ANSWERED):
+            _end(client, run)
+            raise UserError(
+                f"run {run.name} does not hear the answer: its process is gone, and nothing was done. `eve promote` "
+                "makes a version champion by hand; `eve schedule run-now` asks again"
+            )
+        time.sleep(1)
+
+
+def _end(client: "SyncPrefectClient", run: Any) -> None:
+    from prefect.states import Crashed
+
+    client.set_flow_run_state(run.id, Crashed(message="its process died while it waited for approval"), force=True)
 
 
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:
@@ -173,6 +211,7 @@ def _is_ours(deployment: Any) -> bool:
 
 @contextlib.contextmanager
 def _client() -> Iterator["SyncPrefectClient"]:
+    from httpx import HTTPError
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
@@ -183,4 +222,7 @@ def _client() -> Iterator["SyncPrefectClient"]:
         reason = client.api_healthcheck()
         if reason is not None:
             raise UserError(f"Prefect's server at {address} does not answer ({reason}); check PREFECT_API_URL")
-        yield client
+        try:
+            yield client
+        except HTTPError as error:
+            raise UserError(f"Prefect's server at {address} does not answer any more: {error}") from error

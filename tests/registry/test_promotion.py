@@ -392,10 +392,10 @@ def test_a_version_that_somebody_else_made_is_refused(config, promoted):
         promoted("1")
 
 
-def test_a_checkpoint_is_read_where_it_is_stored(config, make, promoted):
+def test_a_checkpoint_is_read_where_it_is_stored(config, make, promoted, tmp_path):
     checkpoint, blessing = make("a")
     promoted(register_stand_in(config, checkpoint, blessing))
-    folder = download_checkpoint(config, champion(config, "vqa"))
+    folder = download_checkpoint(config, champion(config, "vqa"), str(tmp_path))
     assert folder == stored(config) / "checkpoint"
     assert model_digest(folder) == model_digest(checkpoint)
 

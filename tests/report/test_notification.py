@@ -1,8 +1,5 @@
 """People are told how a run ended, whatever happened, and nothing secret."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -45,30 +42,6 @@ def test_a_failure_is_said_with_its_reason():
     failed = StepSummary("pretrain", "id", "FAILED", False, 3.0, {}, [], "the disk is full")
     run = RunSummary("eve-base-1", "run-id", {"pretrain": failed})
     assert message(run, succeeded=False) == "EVE run eve-base-1 FAILED\npretrain failed: the disk is full"
-
-
-@pytest.fixture
-def webhook(monkeypatch):
-    """A server that takes messages, and what it got; `status` is what it answers."""
-    got: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        status = 200
-
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-            self.send_response(Handler.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("EVE_WEBHOOK_URL", f"http://127.0.0.1:{server.server_address[1]}/secret")
-    yield Handler, got
-    server.shutdown()
-    server.server_close()
 
 
 def test_the_webhook_gets_the_message(webhook):

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 from eve_core.cli.main import app
 from eve_core.config import load_config
 from eve_core.errors import UserError
-from infra.local.servers import free_port
+from infra.local.servers import free_port, prefect_worker
 from pipelines.retraining import schedule
 from pipelines.retraining.alone import SKIPPED
 from tests.pipelines.conftest import DEMO
@@ -125,17 +128,25 @@ _FLOW = """
 import json, sys
 from pathlib import Path
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import Completed
 from typer.testing import CliRunner
 from eve_core.cli.main import app
 from eve_core.config import load_config
 from pipelines.retraining.flow import _ask, retrain
+from pipelines.retraining.schedule import FLOW
 
-@flow(name="asking")
+@flow(name=FLOW, persist_result=False)
 def asking():
-    return _ask(load_config(Path(sys.argv[1])), "run-1", {"vqa": "4"})
+    said = _ask(load_config(Path(sys.argv[1])), "run-1", {"vqa": "4"})
+    return Completed(message="; ".join(said), data=said)
 
 if sys.argv[2] == "ask":
-    print("result", json.dumps(asking()))
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{FLOW}/{Path(sys.argv[1]).stem}")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters={})
+    print("result", json.dumps(run_flow(asking, flow_run=run, parameters={})))
 else:
     state = retrain(Path(sys.argv[1]), return_state=True)
     said = CliRunner().invoke(app, ["retrain", "--config", sys.argv[1]])
@@ -157,35 +168,104 @@ def run_flow(prefect, tmp_path):
             stdout=subprocess.PIPE,
             text=True,
         )
-        meanwhile()
+        if meanwhile() == signal.SIGKILL:
+            process.kill()
+            return process.wait(60)
         printed, _ = process.communicate(timeout=120)
         return json.loads(next(line for line in printed.splitlines() if line.startswith("result")).partition(" ")[2])
 
     return run_flow
 
 
-def _answer_the_one_that_waits(answer) -> None:
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        for _ in range(600):
-            waiting = [run for run in client.read_flow_runs() if run.state_name == "Paused"]
-            if waiting:
-                client.resume_flow_run(waiting[0].id, run_input=answer)
-                return
-            time.sleep(0.1)
+def _until_it_asks(name):
+    for _ in range(600):
+        if next(found for found in schedule.show() if found.name == name).waiting:
+            return
+        time.sleep(0.1)
 
 
-def test_a_no_promotes_nothing(run_flow, config):
-    no = {"approve": False, "reason": "the slices look odd"}
-    said = run_flow(config("asked"), "ask", lambda: _answer_the_one_that_waits(no))
+def test_a_no_promotes_nothing_and_who_says_it_hears_what_was_done(run_flow, config):
+    path, heard = config("asked"), []
+    schedule.apply(path)
+
+    def answer():
+        _until_it_asks("asked")
+        heard.append(schedule.answer("asked", approve=False, reason="the slices look odd"))
+
+    said = run_flow(path, "ask", answer)
     assert said == ["vqa version 4 was not approved: the slices look odd"]
+    assert heard[0].endswith(f": {said[0]}")
 
 
 def test_no_answer_is_a_no(run_flow, config):
-    assert run_flow(config("asked", approval_hours=0.0005), "ask") == [
-        "nobody approved vqa version 4 in time; `eve promote` still can"
-    ]
+    path = config("unheard", approval_hours=0.0005)
+    schedule.apply(path)
+    assert run_flow(path, "ask") == ["nobody approved vqa version 4 in time; `eve promote` still can"]
+
+
+def test_an_answer_to_a_run_that_was_killed_is_no_yes(run_flow, config, monkeypatch):
+    path = config("killed")
+    schedule.apply(path)
+    run_flow(path, "ask", lambda: _until_it_asks("killed") or signal.SIGKILL)
+    monkeypatch.setattr(schedule, "_HEARS_WITHIN_SECONDS", 15.0)
+    with pytest.raises(UserError, match=r"its process is gone, and nothing was done\. `eve promote`"):
+        schedule.answer("killed", approve=True, reason="fine")
+    found = next(found for found in schedule.show() if found.name == "killed")
+    assert not found.waiting
+    assert found.last.endswith(": Crashed")
+
+
+def test_who_retrains_alone_ends_what_still_seems_to_ask(run_flow, config):
+    from prefect.client.orchestration import get_client
+
+    path = config("gone")
+    schedule.apply(path)
+    run_flow(path, "ask", lambda: _until_it_asks("gone") or signal.SIGKILL)
+    with get_client(sync_client=True) as client:
+        schedule.end_lost_questions(client.read_deployment_by_name(f"{schedule.FLOW}/gone").id)
+    assert not next(found for found in schedule.show() if found.name == "gone").waiting
+
+
+@pytest.fixture
+def never_answers():
+    """A repository's address where nobody ever says anything, so that a retraining hangs on it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/data.git"
+
+
+def _process_of(worker):
+    """Of the flow that a worker runs."""
+    for _ in range(600):
+        for process in psutil.Process(worker.process.pid).children(recursive=True):
+            if "prefect.flow_engine" in " ".join(process.cmdline()):
+                return process
+        time.sleep(0.1)
+    raise AssertionError(worker.log.read_text())
+
+
+@pytest.mark.parametrize("end", ["Cancelled", "Crashed"])
+def test_people_hear_of_a_run_that_was_cancelled_or_killed(prefect, config, never_answers, webhook, tmp_path, end):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling
+
+    path = config(end.lower())
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": {"repository": never_answers}}))
+    schedule.apply(path)
+    with prefect_worker(tmp_path, f"{prefect.uri}/api") as worker, get_client(sync_client=True) as client:
+        name = schedule.run_now(end.lower())
+        process = _process_of(worker)
+        (run,) = [run for run in client.read_flow_runs() if run.name == name]
+        while client.read_flow_run(run.id).state_name != "Running":
+            time.sleep(0.1)
+        if end == "Cancelled":
+            client.set_flow_run_state(run.id, Cancelling())
+        else:
+            process.kill()
+        for _ in range(600):
+            if webhook[1]:
+                break
+            time.sleep(0.1)
+    assert [said.partition(": ")[2].partition(":")[0] for said in webhook[1]] == [f"run {name} ended {end}"]
 
 
 def test_an_answer_that_nobody_waits_for_is_said(prefect, config):

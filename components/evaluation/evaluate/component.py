@@ -36,6 +36,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     """
     import json
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from components.step import share_cores, step
     from eve_core.config import EvaluationConfig, PretrainingConfig, TaskDataConfig
@@ -48,7 +49,10 @@ def evaluate(  # type: ignore[no-untyped-def]
     share_cores()
     given = {"task_data": json.loads(task_data), "evaluation": json.loads(evaluation), "baseline": baseline}
     sources = [prepared.path, validated.path, candidate.path]
-    with step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current:
+    with (
+        step(f"evaluate-{task}", run, inputs=sources, outputs=[scores.path], params=given) as current,
+        TemporaryDirectory(prefix="eve-champion-") as downloads,
+    ):
         registry = current.settings.registry
         champion = registered_version(registry, task, baseline["version"]) if baseline else None
         if champion is not None and champion.model_digest != baseline["model_digest"]:
@@ -63,7 +67,7 @@ def evaluate(  # type: ignore[no-untyped-def]
             Path(scores.path),
             data_revision=prepared.metadata["revision"],
             pretrained_on=PretrainingConfig.model_validate(pretraining).data,
-            champion=download_checkpoint(registry, champion) if champion else None,
+            champion=download_checkpoint(registry, champion, downloads) if champion else None,
             champion_version=champion.version if champion else None,
         )
         current.run.log_metrics(found)

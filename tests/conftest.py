@@ -9,7 +9,8 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-# Two test processes share two cores; with two threads each they would wait for one another. Read at torch's import.
+# Three test processes share two cores, for they wait much; with more threads each they would wait for one another.
+# Read at torch's import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

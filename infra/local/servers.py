@@ -116,7 +116,9 @@ def mlflow_server(
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2"]
     command += ["--backend-store-uri", database, "--artifacts-destination", artifacts]
-    return HttpServer("mlflow", command, folder, "/health", environment)
+    # Its four processes for jobs of language models' traces do nothing for a registry.
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(environment or {})}
+    return HttpServer("mlflow", command, folder, "/health", settings)
 
 
 def s3_server(folder: Path) -> HttpServer:

@@ -160,7 +160,7 @@ def tell_of_its_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
     from eve_core.report import notify
 
     config = load_config(Path(flow_run.parameters["config_path"]))
-    notify(config.notification, f"retraining {config.name}: run {flow_run.name} ended {state.name}: {state.message}")
+    notify(config.notification, f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}")
 
 
 @flow(name=FLOW, persist_result=False, on_cancellation=[tell_of_its_end], on_crashed=[tell_of_its_end])

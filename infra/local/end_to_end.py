@@ -117,9 +117,6 @@ def run(config: Path, place: Place, tell: Callable[[str], None] = print) -> None
     state = _wait(place, name, "waits for approval", tell)
     tell(state)
     tell(place.eve("schedule", "answer", name, "--reason", "the page looks right").strip())
-    while "approved" not in place.eve("champion", "history", "--config", str(path)):
-        _wait(place, name, "", tell)  # that nothing failed
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
     tell(place.eve("schedule", "pause", name).strip())
     tell(place.eve("champion", "show", "--config", str(path)).strip())
 

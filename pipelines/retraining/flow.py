@@ -160,7 +160,10 @@ def tell_of_its_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
     from eve_core.report import notify
 
     config = load_config(Path(flow_run.parameters["config_path"]))
-    notify(config.notification, f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}")
+    said = f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}"
+    if config.schedule.submit:
+        said += "; what it has submitted to Kubeflow goes on"
+    notify(config.notification, said)
 
 
 @flow(name=FLOW, persist_result=False, on_cancellation=[tell_of_its_end], on_crashed=[tell_of_its_end])
@@ -242,18 +245,19 @@ def _ask(config: RunConfig, key: str, waiting: dict[str, str]) -> list[str]:
             timeout=int(config.schedule.approval_hours * 3600),
         )
     except FlowPauseTimeout:
+        _goes_on("Unanswered")
         return [f"nobody approved {versions} in time; `eve promote` still can"]
-    _answered()
+    _goes_on(ANSWERED)
     if not answer.approve:
         return [f"{versions} was not approved: {answer.reason}"]
     reason = f"approved: {answer.reason or 'no reason given'}"
     return [promote_approved(config, name, version, reason) for name, version in waiting.items()]
 
 
-def _answered() -> None:
-    """Show who answered that somebody hears."""
+def _goes_on(state: str) -> None:
+    """Say so to whoever answered, and to Prefect, which fails runs that end while they seem to wait."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(context.flow_run.id, Running(name=ANSWERED), force=True)
+        client.set_flow_run_state(context.flow_run.id, Running(name=state), force=True)

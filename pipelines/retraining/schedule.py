@@ -22,6 +22,7 @@ ANSWERED = "Answered"
 """State of a flow run that heard what somebody said to its models, and does it."""
 
 _HEARS_WITHIN_SECONDS = 60.0  # a run looks every ten
+_DONE_WITHIN_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -144,26 +145,31 @@ def end_lost_questions(deployment: UUID) -> None:
 
 def _done(client: "SyncPrefectClient", run: Any) -> str:
     """What a run said at its end that was answered just now."""
-    asked = time.monotonic()
-    while True:
-        state = client.read_flow_run(run.id).state
+    from httpx import TransportError
+
+    answered, state = time.monotonic(), None
+    while time.monotonic() - answered < _DONE_WITHIN_SECONDS:
+        with contextlib.suppress(TransportError):  # the answer is taken; Prefect's server may be away for a while
+            state = client.read_flow_run(run.id).state
+        if state is not None and state.is_completed():
+            return f"{run.name}: {state.message}"
         if state is not None and state.is_final():
-            if state.is_completed():
-                return f"{run.name}: {state.message}"
             raise UserError(f"run {run.name} took the answer, but ended {state.name}: {state.message}")
-        if time.monotonic() - asked > _HEARS_WITHIN_SECONDS and (state is None or state.name != ANSWERED):
+        lost = state is not None and state.name != ANSWERED
+        if lost and time.monotonic() - answered > _HEARS_WITHIN_SECONDS:
             _end(client, run)
             raise UserError(
-                f"run {run.name} does not hear the answer: its process is gone, and nothing was done. `eve promote` "
-                "makes a version champion by hand; `eve schedule run-now` asks again"
+                f"run {run.name} does not hear the answer; its process must be gone. Nothing is promoted by it: `eve "
+                "promote` makes a version champion by hand, `eve schedule run-now` asks again"
             )
         time.sleep(1)
+    raise UserError(f"run {run.name} took the answer, but has not ended yet; see `eve schedule list`, and its log")
 
 
 def _end(client: "SyncPrefectClient", run: Any) -> None:
     from prefect.states import Crashed
 
-    client.set_flow_run_state(run.id, Crashed(message="its process died while it waited for approval"), force=True)
+    client.set_flow_run_state(run.id, Crashed(message="its process died while it waited for approval"))
 
 
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:
@@ -211,7 +217,7 @@ def _is_ours(deployment: Any) -> bool:
 
 @contextlib.contextmanager
 def _client() -> Iterator["SyncPrefectClient"]:
-    from httpx import HTTPError
+    from httpx import HTTPStatusError, TransportError
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
@@ -224,5 +230,11 @@ def _client() -> Iterator["SyncPrefectClient"]:
             raise UserError(f"Prefect's server at {address} does not answer ({reason}); check PREFECT_API_URL")
         try:
             yield client
-        except HTTPError as error:
+        except TransportError as error:
             raise UserError(f"Prefect's server at {address} does not answer any more: {error}") from error
+        except HTTPStatusError as error:
+            if error.response.status_code not in (401, 403):
+                raise
+            raise UserError(
+                f"Prefect's server at {address} does not let you in; set PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+            ) from error

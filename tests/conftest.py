@@ -9,8 +9,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-# Three test processes share two cores, for they wait much; with more threads each they would wait for one another.
-# Read at torch's import.
+# Two test processes share two cores; with two threads each they would wait for one another. Read at torch's import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

@@ -292,13 +292,16 @@ def _settle(tracking: Tracking, name: str) -> None:
 
 
 def _move(tracking: Tracking, name: str, alias: str, version: str) -> None:
-    """Unless the version was deleted, and its aliases with it."""
+    """Unless the version was deleted, and its aliases with it.
+
+    Of two processes that set an alias for the first time at once, MLflow's database turns one away: it is set then.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         tracking.client.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" and aliases(tracking, name).get(alias) != version:
             raise
 
 

@@ -366,6 +366,38 @@ def test_an_unknown_version_or_task_is_named(config, registered, promoted):
         promote(config, task="captioning", version="1", reason="")
 
 
+def test_an_alias_that_another_process_sets_at_the_same_moment_is_set(config, registered, promoted, monkeypatch):
+    """As PostgreSQL does, of two that are the first to set one."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def turned_away(self, name, alias, version):
+        set_alias(self, name, alias, version)
+        raise MlflowException("duplicate key value violates unique constraint")
+
+    first, second = registered("a"), registered("b", champion="1")
+    promoted(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", turned_away)
+        assert promoted(second).changed
+    assert aliases_of(config) == {"champion": "2", "previous_champion": "1"}
+
+
+def test_an_alias_that_cannot_be_set_is_no_promotion(config, registered, promoted, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def broken(*_):
+        raise MlflowException("the disk is full")
+
+    version = registered("a")
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", broken)
+    with pytest.raises(MlflowException, match="the disk is full"):
+        promoted(version)
+
+
 def test_a_registry_that_cannot_be_reached(config, make, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     checkpoint, blessing = make("a")

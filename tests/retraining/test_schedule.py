@@ -1,5 +1,6 @@
 """Schedules and approvals on a real Prefect server."""
 
+import contextlib
 import json
 import os
 import signal
@@ -270,8 +271,10 @@ def test_people_hear_of_a_run_that_was_cancelled_or_killed(prefect, config, neve
             if why == "cancelled":
                 client.set_flow_run_state(run.id, Cancelling())
             else:
-                (flow,) = psutil.Process(worker.process.pid).children()
-                flow.kill()
+                for process in psutil.Process(worker.process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        if str(run.id) in process.environ().values():
+                            process.kill()
             _until(lambda told=told: len(webhook[1]) > told)
             assert webhook[1][told].startswith(f"retraining stopped: run {name} was stopped: ")
             assert why in webhook[1][told]

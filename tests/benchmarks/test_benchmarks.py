@@ -79,7 +79,9 @@ def test_soft_router(tmp_path):
 
 @pytest.mark.slow
 def test_pretraining_tasks(tmp_path):
-    result = run_quick("pretraining_tasks", tmp_path, "--batch", "2")
+    result = run_quick(
+        "pretraining_tasks", tmp_path, "--batch", "2", "--memory-batches", "2", "4", "--dtype", "float32"
+    )
     rows = {row["tasks"]: row for row in result["rows"]}
     ours, full = rows["MLM + MIM"], rows["MLM + ITC + ITM + MIM"]
     assert len(rows) == 5

@@ -7,6 +7,7 @@ from an earlier pipeline run is found by walking back from the steps that were n
 import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,14 +99,11 @@ class RunSummary:
         own = [step for name, step in self.steps.items() if name in nodes and not step.reused]
         return sum((step.seconds_before + step.seconds) * nodes[step.name] for step in own) / 3600
 
-    @contextlib.contextmanager
-    def artifact(self, registry: RegistryConfig, step: str, path: str) -> Iterator[Path | None]:
+    def artifact(self, registry: RegistryConfig, step: str, path: str) -> AbstractContextManager[Path | None]:
         """A copy of an artifact of a step, for as long as it is read; None when there is none."""
         if step not in self.steps:
-            yield None
-            return
-        with _download(open_experiment(registry), self.steps[step].run_id, path) as copy:
-            yield copy
+            return contextlib.nullcontext()
+        return _download(open_experiment(registry), self.steps[step].run_id, path)
 
 
 def collect(registry: RegistryConfig, key: str) -> RunSummary:

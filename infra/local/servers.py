@@ -134,15 +134,16 @@ def prefect_server(folder: Path) -> HttpServer:
     return HttpServer("prefect", command, folder, "/api/health", settings)
 
 
-def prefect_worker(folder: Path, api: str, environment: Mapping[str, str] | None = None) -> Process:
+def prefect_worker(folder: Path, api: str, environment: Mapping[str, str] | None = None, pool: str = "eve") -> Process:
     """What runs the flows that Prefect's server hands out, as processes.
 
     Args:
         folder: for its log.
         api: address of the API.
         environment: what the flows need.
+        pool: the work pool whose flows it runs.
     """
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "eve", "--type", "process"]
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     settings = {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "worker"), **(environment or {})}
     return Process("prefect-worker", command, folder, settings)
 

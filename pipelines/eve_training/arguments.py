@@ -56,6 +56,11 @@ def cluster_arguments(config: RunConfig) -> dict[str, Any]:
     return _arguments(config.model_copy(update={"workspace": Path(cluster.mount_path) / config.workspace}), config)
 
 
+def at_commit(arguments: dict[str, Any], commit: str) -> dict[str, Any]:
+    """The same parameters, on the data revision that somebody has resolved."""
+    return {**arguments, "data": {**arguments["data"], "revision": commit}}
+
+
 def _arguments(config: RunConfig, written: RunConfig) -> dict[str, Any]:
     """For steps that see the files which `config` names; the record is of the config as it was `written`."""
     settings = RunSettings(

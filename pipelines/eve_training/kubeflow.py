@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eve_core.config import ClusterConfig, RunConfig, digest
 from eve_core.data.versioning import resolve_revision
 from eve_core.errors import UserError
-from pipelines.eve_training.arguments import cluster_arguments
+from pipelines.eve_training.arguments import at_commit, cluster_arguments
 from pipelines.eve_training.check import compile_pipeline
 from pipelines.eve_training.pipeline import NAME
 
@@ -100,8 +100,7 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
             not take the token, or refuses.
     """
     arguments = cluster_arguments(config)
-    commit = commit or resolve_revision(config.data).commit
-    arguments["data"] = {**arguments["data"], "revision": commit}
+    arguments = at_commit(arguments, commit or resolve_revision(config.data).commit)
     cluster = _cluster(config)
     name = _name(config, arguments)
     client = _connect(cluster)

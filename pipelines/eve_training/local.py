@@ -14,7 +14,7 @@ from typing import Any, Literal
 from components.step import RUN_KEY_VARIABLE
 from eve_core.config import RunConfig
 from eve_core.errors import UserError
-from pipelines.eve_training.arguments import pipeline_arguments, pipeline_name
+from pipelines.eve_training.arguments import at_commit, pipeline_arguments, pipeline_name
 from pipelines.eve_training.display import Display
 from pipelines.eve_training.forked_steps import forked_steps
 
@@ -62,7 +62,7 @@ def run_locally(
         ) from None
     arguments = pipeline_arguments(config)
     if commit is not None:
-        arguments["data"] = {**arguments["data"], "revision": commit}
+        arguments = at_commit(arguments, commit)
     kfp_runner: Any = local.SubprocessRunner(use_venv=False)
     if runner == "docker":
         from pipelines.eve_training.containers import container_runner

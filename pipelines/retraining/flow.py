@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect import Flow, flow, task
+from prefect import Flow, flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -256,8 +256,5 @@ def _ask(config: RunConfig, key: str, waiting: dict[str, str]) -> list[str]:
 
 def _goes_on(state: str) -> None:
     """Say so to whoever answered, and to Prefect, which fails runs that end while they seem to wait."""
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(context.flow_run.id, Running(name=state), force=True)
+        client.set_flow_run_state(runtime.flow_run.id, Running(name=state), force=True)

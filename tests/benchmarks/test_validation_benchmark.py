@@ -7,8 +7,8 @@ from tests.benchmarks.test_benchmarks import run_quick
 
 @pytest.mark.slow
 def test_validation(tmp_path):
-    result = run_quick("validation", tmp_path, "--rows", "500")
-    assert [row["annotation_rows"] for row in result["rows"]] == [500]
+    result = run_quick("validation", tmp_path, "--rows", "500", "1000")
+    assert [row["annotation_rows"] for row in result["rows"]] == [500, 1000]
     for row in result["rows"]:
         assert 0.1 < row["peak_memory_gb"] < 2
         assert row["checks"] > 40

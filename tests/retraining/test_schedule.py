@@ -260,10 +260,11 @@ def test_people_hear_of_a_run_that_was_cancelled_or_killed(prefect, config, neve
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelling
 
-    path = config("stopped")
+    path = config("stopped", work_pool="stopped")  # a worker of eve would run what other tests left
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": {"repository": never_answers}}))
     schedule.apply(path)
-    with prefect_worker(tmp_path, f"{prefect.uri}/api") as worker, get_client(sync_client=True) as client:
+    worker = prefect_worker(tmp_path, f"{prefect.uri}/api", pool="stopped")
+    with worker, get_client(sync_client=True) as client:
         for told, why in enumerate(["cancelled", "-9"]):
             name = schedule.run_now("stopped")
             (run,) = [run for run in client.read_flow_runs() if run.name == name]

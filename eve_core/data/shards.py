@@ -1,6 +1,7 @@
 """Writing Parquet shards: of limited size, equal bytes for equal rows, never half a file under its final name."""
 
 import hashlib
+import io
 import json
 import os
 from contextlib import suppress
@@ -115,8 +116,9 @@ class _OpenShard:
         self._sizes: list[int] = []
         pictures = table == "images"
         text_columns = [name for name in self._schema.names if name != "bytes"]
+        self._hashed = _HashedFile(self._temporary)
         self._writer: Any = pq.ParquetWriter(
-            self._temporary,
+            self._hashed,
             self._schema,
             compression={name: "none" if name == "bytes" else "zstd" for name in self._schema.names},
             use_dictionary=text_columns if pictures else True,
@@ -139,6 +141,7 @@ class _OpenShard:
         if self._table == "images":
             self._writer.add_key_value_metadata({PICTURE_SIZES: json.dumps(self._sizes, separators=(",", ":"))})
         self._writer.close()
+        self._hashed.close()
         os.replace(self._temporary, self._final)
         return Shard(
             path=self._path,
@@ -147,13 +150,27 @@ class _OpenShard:
             split=split,
             rows=self.rows,
             bytes=self._final.stat().st_size,
-            sha256=file_sha256(self._final),
+            sha256=self._hashed.digest.hexdigest(),
         )
 
     def discard(self) -> None:
         with suppress(OSError, pa.ArrowException):  # the disk is full or gone; what matters is that the file goes too
             self._writer.close()
+        with suppress(OSError):
+            self._hashed.close()
         self._temporary.unlink(missing_ok=True)
+
+
+class _HashedFile(io.BufferedWriter):
+    """A new file that is hashed while it is written: at its end no thread waits until it is read once more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self.digest = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return super().write(data)
 
 
 def _binary(values: list[bytes]) -> pa.LargeBinaryArray:

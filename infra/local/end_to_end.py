@@ -25,6 +25,7 @@ from infra.local.servers import HttpServer, Process, mlflow_server, postgres, pr
 _BUCKETS = ("eve-data", "eve-mlflow")
 _KEYS = {"AWS_ACCESS_KEY_ID": "eve", "AWS_SECRET_ACCESS_KEY": "of-this-machine", "AWS_DEFAULT_REGION": "us-east-1"}
 _HOURS = 2
+_CRASHES = 3
 _SECONDS_BETWEEN_LOOKS = 8
 
 
@@ -124,6 +125,7 @@ def run(config: Path, place: Place, tell: Callable[[str], None] = print) -> None
 def _wait(place: Place, name: str, wanted: str, tell: Callable[[str], None]) -> str:
     """The line of `eve schedule list` about a config, as soon as it says what is wanted."""
     until, said = time.monotonic() + _HOURS * 3600, ""
+    crashed: set[str] = set()
     while time.monotonic() < until:
         try:
             listed = place.eve("schedule", "list")
@@ -135,7 +137,11 @@ def _wait(place: Place, name: str, wanted: str, tell: Callable[[str], None]) -> 
         last = line.partition("; last ")[2]
         if wanted in last:
             return line
-        if any(bad in last for bad in ("Failed", "Crashed")):
+        if (
+            "Crashed" in last
+        ):  # as a run does that Prefect is about to start when its server goes; the next minute's goes on
+            crashed.add(last)
+        if "Failed" in last or len(crashed) == _CRASHES:
             raise UserError(f"the run failed: {line}; its log is {place.worker.log}")
         if last != said:
             tell(f"... {last}")

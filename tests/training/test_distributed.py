@@ -12,6 +12,7 @@ from eve_core.config import LaunchConfig, PretrainingConfig, Split
 from eve_core.errors import UserError
 from eve_core.training import TrainingJob, launch
 from tests.training.conftest import MODEL, TOKENIZER, optimization
+from tests.training.starting import run_to_the_end
 
 pytestmark = pytest.mark.slow(minutes=3)
 
@@ -96,7 +97,7 @@ def test_micro_batches_give_the_losses_of_the_whole_batch(prepared, tmp_path, pr
     # What is computed again on the way back is the same.
     settings = {"micro_batch_size": 4, "activation_checkpointing": processes == 2}
     in_parts = job_of(prepared, tmp_path / "in parts", objective=objective, **settings)
-    launch(in_parts, LaunchConfig(processes=processes), None)
+    run_to_the_end(in_parts, processes)
     assert_same_losses(in_parts, at_once)
 
 
@@ -118,7 +119,7 @@ def test_a_sharded_model_in_micro_batches_with_checkpointed_activations(prepared
     launch(at_once, LaunchConfig(), None)
     settings = {"micro_batch_size": 4, "activation_checkpointing": True, "fsdp": True}
     sharded = job_of(prepared, tmp_path / "sharded", objective=objective, **settings)
-    launch(sharded, LaunchConfig(processes=2), None)
+    run_to_the_end(sharded, 2)
     assert_same_losses(sharded, at_once)
     for ours, theirs in zip(losses(sharded), losses(at_once), strict=True):
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)

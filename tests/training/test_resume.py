@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch.distributed import run
 
 from eve_core.config import AugmentationConfig, FinetuningConfig
 from eve_core.training import TrainingJob
@@ -20,6 +19,7 @@ from eve_core.training.launch import failure_file, metrics_file
 from eve_core.training.preemption import PREEMPTED_STATUS
 from tests.processes import Forked
 from tests.training.conftest import optimization
+from tests.training.starting import run_to_the_end, start
 from tests.training.test_distributed import job_of
 from tests.training.test_finetuning import task_data
 from tests.training.test_pretraining import assert_same_weights
@@ -28,17 +28,6 @@ pytestmark = pytest.mark.slow(minutes=8)
 
 STEPS = 20
 CHECKPOINT_STEPS = 3
-
-
-def start(job: TrainingJob, processes: int, output: Path | None = None) -> Forked:
-    path = Path(job.scratch) / "job.json"
-    path.parent.mkdir(exist_ok=True)
-    job.write(path)
-    metrics_file(path).unlink(missing_ok=True)
-    if processes == 1:
-        return Forked(main, path, output=output)
-    torchrun = ["--standalone", f"--nproc-per-node={processes}", "-m", "eve_core.training", str(path)]
-    return Forked(run.main, torchrun, output=output)
 
 
 def wait_until(happened: Callable[[], bool], process: Forked) -> bool:
@@ -69,11 +58,6 @@ def while_writing(job: TrainingJob, least: int) -> Callable[[], bool]:
     """When a checkpoint after `least` has begun to be written."""
     folder = Path(job.scratch) / ".writing"
     return lambda: last_step(job) >= least and any(folder.glob("checkpoint-*/*"))
-
-
-def run_to_the_end(job: TrainingJob, processes: int) -> None:
-    process = start(job, processes)
-    assert process.wait() == 0
 
 
 def job_here(prepared, folder: Path, **changes) -> TrainingJob:
@@ -195,7 +179,7 @@ def test_a_sharded_model_is_resumed(prepared, tmp_path):
 
 def test_processes_end_with_the_one_that_started_them(prepared, tmp_path):
     job = job_here(prepared, tmp_path, steps=100_000)
-    process = start(job, 2)
+    process = start(job, 2, torchrun=True)
     assert wait_until(at_step(job, 2), process)
     children = _children(job, process)
     assert len(children) == 2
@@ -218,7 +202,7 @@ def _is_alive(process: int) -> bool:
 
 def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):
     job = job_here(prepared, tmp_path)
-    process = start(job, 2)
+    process = start(job, 2, torchrun=True)
     assert wait_until(at_step(job, 7), process)
     os.kill(_children(job, process)[-1], signal.SIGKILL)
     assert process.wait() != 0  # the other one is stopped, and does not wait for ever
@@ -230,7 +214,7 @@ def test_one_of_two_processes_dies(prepared, uninterrupted, tmp_path):
 def test_sigterm_saves_before_it_stops(prepared, uninterrupted, tmp_path, processes, workers):
     """It goes to the whole group, loader workers included, as torchrun and Kubernetes send it."""
     job = job_here(prepared, tmp_path, checkpoint_steps=1000, workers=workers)
-    process = start(job, processes)
+    process = start(job, processes, torchrun=True)
     assert wait_until(at_step(job, 5), process)
     os.killpg(process.pid, signal.SIGTERM)
     sent = time.monotonic()

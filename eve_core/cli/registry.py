@@ -16,25 +16,24 @@ _Config = Annotated[Path, typer.Option("--config", "-c", help="The run's YAML fi
 @champion_app.command()
 def show(config: _Config) -> None:
     """Show the champion of every task of the run."""
-    from rich.console import Console
-    from rich.table import Table
-
     from eve_core.config.run import load_config
     from eve_core.registry.promotion import champion, history
 
     run = load_config(config)
-    table = Table("task", "version", "metrics", "since", "why")
     for task in run.tasks:
         best = champion(run.registry, task)
         if best is None:
-            table.add_row(task, "none", "", "", "")
+            typer.echo(f"{task}: no champion")
             continue
-        known = {name: value for name, value in best.metrics.items() if value is not None}
-        metrics = "\n".join(f"{name} {value:.4g}" for name, value in known.items())
         entries = [entry for entry in history(run.registry, task) if entry.to_version == best.version]
-        since, why = (_minute(entries[-1].at), entries[-1].reason) if entries else ("", "set by hand in MLflow")
-        table.add_row(task, best.version, metrics, since, why)
-    Console().print(table)
+        since, why = (
+            (f", since {_minute(entries[-1].at)}", entries[-1].reason) if entries else ("", "set by hand in MLflow")
+        )
+        typer.echo(f"{task}: version {best.version}{since}\n  {why}")
+        known = {name: value for name, value in best.metrics.items() if value is not None}
+        width = max(map(len, known), default=0)
+        for name, value in known.items():
+            typer.echo(f"  {name:<{width}}  {value:.4g}")
 
 
 @champion_app.command(name="history")

@@ -137,9 +137,7 @@ def _wait(place: Place, name: str, wanted: str, tell: Callable[[str], None]) -> 
         last = line.partition("; last ")[2]
         if wanted in last:
             return line
-        if (
-            "Crashed" in last
-        ):  # as a run does that Prefect is about to start when its server goes; the next minute's goes on
+        if "Crashed" in last:  # Prefect's server went away while the run started; the next minute's goes on
             crashed.add(last)
         if "Failed" in last or len(crashed) == _CRASHES:
             raise UserError(f"the run failed: {line}; its log is {place.worker.log}")

@@ -97,9 +97,7 @@ def test_a_step_is_a_process_of_its_own_with_the_imports_done(steps, monkeypatch
     for found in (first, second):
         assert found["imported"]
         assert found["variable"] == "here"
-        assert found["ignores_interrupts"] == (
-            signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-        )  # as in the background
+        assert found["ignores_interrupts"] == (signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
         assert found["children_reaped_by"]
 
 

@@ -7,7 +7,7 @@ import typer
 from eve_core.cli.data import data_app
 from eve_core.cli.evaluation import gate, predict, score
 from eve_core.cli.model import convert_official
-from eve_core.cli.pipeline import check, compile_command, logs, plan, run, status, submit
+from eve_core.cli.pipeline import check, compile_command, logs, plan, run, status, submit, terminate
 from eve_core.cli.registry import champion_app, check_serving, promote, rollback
 from eve_core.cli.schedule import retrain, schedule_app
 from eve_core.cli.vocabulary import answers, tokenizer
@@ -25,6 +25,7 @@ app.command()(check)
 app.command(name="compile")(compile_command)
 app.command()(submit)
 app.command()(status)
+app.command()(terminate)
 app.command()(logs)
 data_app.command()(answers)
 data_app.command()(tokenizer)

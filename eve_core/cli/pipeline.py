@@ -1,4 +1,4 @@
-"""`eve run`, `check`, `plan`, `compile`, `submit`, `status`, `logs`: the training pipeline, here and on a cluster."""
+"""The training pipeline here (`eve run`, `check`, `plan`) and on a cluster (`compile`, `submit`, `status`, ...)."""
 
 import sys
 from pathlib import Path
@@ -140,6 +140,15 @@ def status(config: _Config, run_id: Annotated[str, typer.Argument(help="Kubeflow
     console.print(table)
     if state.state == kubeflow.FAILED:
         raise typer.Exit(1)
+
+
+def terminate(config: _Config, run_id: Annotated[str, typer.Argument(help="Kubeflow's id of the run.")]) -> None:
+    """Stop a run on Kubeflow; submitted again, it goes on from its finished steps and checkpoints."""
+    from eve_core.config import load_config
+    from pipelines.eve_training import kubeflow
+
+    kubeflow.terminate(load_config(config), run_id)
+    typer.echo(f"{run_id} is stopped")
 
 
 def logs(

@@ -199,6 +199,18 @@ def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunSt
     return state
 
 
+def terminate(config: RunConfig, run_id: str) -> None:
+    """Stop a run; submitted again, it goes on from there. One that has ended stays as it is.
+
+    Raises:
+        UserError: see `status`.
+    """
+    cluster = _cluster(config)
+    client = _connect(cluster)
+    if _asked(cluster, lambda: client.get_run(run_id)).state not in ENDED:
+        _asked(cluster, lambda: client.terminate_run(run_id))
+
+
 def logs(config: RunConfig, run_id: str, step: str | None = None) -> Iterator[tuple[str, str]]:
     """What a run's pods wrote: pairs of a pod's step and its log, of failed steps when none is named.
 

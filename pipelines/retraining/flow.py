@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
+from httpx import HTTPError
 from prefect import Flow, flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import FlowPauseTimeout
+from prefect.exceptions import FlowPauseTimeout, TerminationSignal
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed, Running, State
@@ -20,10 +22,11 @@ from prefect.states import Completed, Running, State
 from eve_core.config import RunConfig, load_config
 from eve_core.report import RunSummary
 from pipelines.retraining.due import Decision
-from pipelines.retraining.schedule import ANSWERED, FLOW, end_lost_questions
+from pipelines.retraining.schedule import ANSWERED, FLOW, end_lost_runs
 
 # A server that is away for a minute must not cost a night.
 _WAITS = [5.0, 20.0, 60.0]
+_KUBEFLOW_LABEL = "eve.kubeflow_run"
 Answer = TypeVar("Answer")
 
 
@@ -97,6 +100,7 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     for left in reversed(range(config.schedule.resubmissions + 1)):
         submitted = _patiently(kubeflow.KubeflowAway, partial(kubeflow.submit, config, again=insist, commit=commit))
         print(f"{submitted.name}: {submitted.url}")
+        _label(submitted.run_id)
         ended = _patiently(kubeflow.KubeflowAway, partial(kubeflow.wait, config, submitted.run_id))
         if ended.state == kubeflow.SUCCEEDED:
             return submitted.run_id
@@ -110,6 +114,15 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     failed = [f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED]
     failed += [f"{step} was cut off" for step in cut_off]
     raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {'; '.join(failed) or ended.error}")
+
+
+def _label(kubeflow_run: str) -> None:
+    """Note what runs on Kubeflow for this flow run, so that it ends when somebody cancels that."""
+    if runtime.flow_run.id is None:
+        return
+    with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:  # the run is worth more than the note
+        label = partial(client.update_flow_run_labels, UUID(runtime.flow_run.id), {_KUBEFLOW_LABEL: kubeflow_run})
+        _patiently(HTTPError, label)
 
 
 def _patiently(away: type[Exception], ask: Callable[[], Answer]) -> Answer:
@@ -156,13 +169,24 @@ def promote_approved(config: RunConfig, name: str, version: str, reason: str) ->
 
 
 def tell_of_its_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """What a run that was cancelled or killed cannot tell itself."""
+    """What a run that was cancelled or killed cannot tell itself; what a cancelled one runs on Kubeflow ends, too."""
+    from eve_core.errors import UserError
     from eve_core.report import notify
+    from pipelines.eve_training import kubeflow
 
     config = load_config(Path(flow_run.parameters["config_path"]))
     said = f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}"
-    if config.schedule.submit:
-        said += "; what it has submitted to Kubeflow goes on"
+    submitted = None
+    with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
+        submitted = client.read_flow_run(flow_run.id).labels.get(_KUBEFLOW_LABEL)
+    if submitted is not None and state.is_crashed():
+        said += f"; {submitted} on Kubeflow goes on, and the next retraining with it"
+    elif submitted is not None:
+        try:
+            kubeflow.terminate(config, str(submitted))
+            said += f"; {submitted} on Kubeflow is stopped, too"
+        except UserError as error:
+            said += f"; {submitted} on Kubeflow goes on: {error}"
     notify(config.notification, said)
 
 
@@ -188,15 +212,25 @@ def retrain(config_path: Path, insist: bool = False) -> State[str]:
         with alone(config):
             context = FlowRunContext.get()
             if context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None:
-                end_lost_questions(context.flow_run.deployment_id)
+                end_lost_runs(context.flow_run.deployment_id, context.flow_run.id)
             said = _retrain(config, insist)
             return Completed(message=said, data=said)
     except Busy as error:
         said = f"nothing done: {error}"
         return Completed(name=SKIPPED, message=said, data=said)
     except Exception as error:
+        _raise_signal(error)
         notify(config.notification, f"retraining {config.name} failed: {error}")
         raise
+
+
+def _raise_signal(error: BaseException) -> None:
+    """Prefect answers a signal to stop with an error of its own, while it begins a task: raise the signal then."""
+    cause = error.__context__
+    while cause is not None:
+        if isinstance(cause, TerminationSignal):
+            raise cause
+        cause = cause.__context__
 
 
 def _retrain(config: RunConfig, insist: bool) -> str:

@@ -23,6 +23,7 @@ ANSWERED = "Answered"
 
 _HEARS_WITHIN_SECONDS = 60.0  # a run looks every ten
 _DONE_WITHIN_SECONDS = 3600.0
+_ENDS_WITHIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,19 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
         return _done(client, run)
 
 
-def end_lost_questions(deployment: UUID) -> None:
-    """End the runs of a deployment that wait for approval in a process that is gone: for who is `alone` with it."""
+def end_lost_runs(deployment: UUID, mine: UUID) -> None:
+    """End the other runs of a deployment that only seem to go on; for the run that is `alone` with it.
+
+    Raises:
+        UserError: Prefect's server cannot be reached.
+    """
     with _client() as client:
-        for run in _runs(client, deployment, ["PAUSED"]):
+        going_on = ["PAUSED", "RUNNING"]
+        found = [run for run in _runs(client, deployment, going_on) if run.id != mine]
+        if any(run.state.is_running() for run in found):
+            time.sleep(_ENDS_WITHIN_SECONDS)  # it may be about to hear that it is not alone, or to say how it ended
+            found = [run for run in _runs(client, deployment, going_on) if run.id in {one.id for one in found}]
+        for run in found:
             _end(client, run)
 
 
@@ -169,7 +179,7 @@ def _done(client: "SyncPrefectClient", run: Any) -> str:
 def _end(client: "SyncPrefectClient", run: Any) -> None:
     from prefect.states import Crashed
 
-    client.set_flow_run_state(run.id, Crashed(message="its process died while it waited for approval"))
+    client.set_flow_run_state(run.id, Crashed(message="its process died without a word"))
 
 
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:

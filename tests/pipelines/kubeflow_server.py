@@ -39,7 +39,7 @@ class KubeflowServer:
                 self._answer(*server.answer("GET", self.path, b"", self.headers))
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 self._answer(*server.answer("POST", self.path, body, self.headers))
 
             def do_DELETE(self) -> None:
@@ -83,6 +83,11 @@ class KubeflowServer:
             return 400, {"message": "a namespace has to be named in multi-user mode"}
         if kind not in _MODELS:
             return 404, {"message": f"no route {route}"}
+        if match := re.fullmatch(r"runs/([\w-]+):terminate", route):
+            if match[1] not in self.made["runs"]:
+                return 404, {"message": f"run {match[1]} not found"}
+            self.made["runs"][match[1]]["state"] = "CANCELING"
+            return 200, {}
         if method == "POST":
             return self._make(kind, json.loads(body))
         if identifier:

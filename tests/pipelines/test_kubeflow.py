@@ -13,7 +13,7 @@ from eve_core.config import RunConfig, load_config
 from eve_core.errors import UserError
 from infra.local.servers import mlflow_server
 from pipelines.eve_training import kubeflow
-from tests.data.versioning.conftest import git, write_prepared
+from tests.data.versioning.conftest import git, publish_on_main
 from tests.pipelines.kubeflow_server import KubeflowServer
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "eve_base_cluster.yaml"
@@ -29,15 +29,7 @@ def server():
 @pytest.fixture(scope="module")
 def data_repository(tmp_path_factory):
     """With a data revision on main."""
-    from eve_core.config import DataConfig
-    from eve_core.data.versioning import publish
-
-    folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "dvc"))
-        publish(DataConfig(repository=str(folder / "repository"), commit=True), write_prepared(folder / "new", "a dog"))
-    git(folder / "repository", "branch", "--move", "main")
-    return folder / "repository"
+    return publish_on_main(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -277,6 +269,16 @@ def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(
     assert len(server.made["runs"]) == runs
 
 
+@pytest.mark.parametrize(("state", "then"), [("RUNNING", "CANCELING"), ("SUCCEEDED", "SUCCEEDED")])
+def test_a_run_is_stopped_unless_it_has_ended(config, server, state, then):
+    run_id = kubeflow.submit(config).run_id
+    server.end(run_id, state)
+    kubeflow.terminate(config, run_id)
+    assert kubeflow.status(config, run_id).state == then
+    with pytest.raises(UserError, match="run unknown not found"):
+        kubeflow.terminate(config, "unknown")
+
+
 def test_somebody_may_insist_on_the_same_run_again(config, server):
     first = kubeflow.submit(config)
     assert not kubeflow.submit(config, again=True).new  # it is still running
@@ -323,6 +325,7 @@ def test_the_commands(config, server, tmp_path):
     assert shown.exit_code == 1
     assert "gate" in shown.output
     assert "no scores" in shown.output
+    assert f"{run_id} is stopped" in run.invoke(app, ["terminate", run_id, "--config", path]).output
     assert (
         "is started by Kubeflow at '0 0 3 * * 1'"
         in run.invoke(app, ["submit", "--config", path, "--cron", "0 0 3 * * 1"]).output

@@ -20,7 +20,9 @@ from eve_core.errors import UserError
 from infra.local.servers import free_port, prefect_worker
 from pipelines.retraining import schedule
 from pipelines.retraining.alone import SKIPPED
+from tests.data.versioning.conftest import publish_on_main
 from tests.pipelines.conftest import DEMO
+from tests.pipelines.kubeflow_server import KubeflowServer
 
 pytestmark = pytest.mark.slow(minutes=2)
 
@@ -126,9 +128,9 @@ def test_the_commands(prefect, config):
 
 
 _FLOW = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
-from prefect import flow
+from prefect import flow, task_engine
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.states import Completed
@@ -136,6 +138,7 @@ from typer.testing import CliRunner
 from eve_core.cli.main import app
 from eve_core.config import load_config
 from pipelines.retraining import flow as ours
+from pipelines.retraining import schedule
 from pipelines.retraining.flow import _ask, retrain
 from pipelines.retraining.schedule import FLOW
 
@@ -150,8 +153,16 @@ def deployed(flow):
         run = client.create_flow_run_from_deployment(deployment.id)
     return run_flow(flow, flow_run=run)
 
+schedule._ENDS_WITHIN_SECONDS = 1
+
+def signalled(*_, **__):
+    signal.raise_signal(signal.SIGTERM)
+
 if sys.argv[2] == "ask":
     print("result", json.dumps(deployed(asking)))
+elif sys.argv[2] == "signalled":
+    task_engine._create_task_run_locally = signalled
+    deployed(retrain)
 elif sys.argv[2] == "not due":
     ours._retrain = lambda config, insist: "nothing is due"
     print("result", json.dumps(deployed(retrain)))
@@ -180,6 +191,8 @@ def run_flow(prefect, tmp_path):
             process.kill()
             return process.wait(60)
         printed, _ = process.communicate(timeout=120)
+        if process.returncode:
+            return process.returncode
         return json.loads(next(line for line in printed.splitlines() if line.startswith("result")).partition(" ")[2])
 
     return run_flow
@@ -233,20 +246,31 @@ def test_an_answer_to_a_run_that_was_killed_is_no_yes(run_flow, config, monkeypa
     assert found.last.endswith(": Crashed")
 
 
-def test_a_retraining_ends_what_still_seems_to_ask(run_flow, config):
+@pytest.mark.parametrize("state", ["Paused", "Running"])
+def test_a_retraining_ends_what_only_seems_to_go_on(run_flow, config, state):
+    from prefect import states
     from prefect.client.orchestration import get_client
-    from prefect.states import Paused
 
-    path = config("gone")
+    name = f"gone-{state.lower()}"
+    path = config(name)
     schedule.apply(path)
+    seems = {"Paused": states.Paused(timeout_seconds=3600), "Running": states.Running()}[state]
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/gone").id
-        client.create_flow_run_from_deployment(deployment, state=Paused(timeout_seconds=3600))
-        assert next(found for found in schedule.show() if found.name == "gone").waiting
-    assert run_flow(path, "not due") == "nothing is due"
-    found = next(found for found in schedule.show() if found.name == "gone")
+        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/{name}").id
+        lost = client.create_flow_run_from_deployment(deployment, state=seems).id
+        assert run_flow(path, "not due") == "nothing is due"
+        assert client.read_flow_run(lost).state_name == "Crashed"
+    found = next(found for found in schedule.show() if found.name == name)
     assert not found.waiting
     assert found.last.endswith(": Completed")
+
+
+def test_a_signal_while_prefect_begins_a_task_is_no_failure(run_flow, config, webhook):
+    path = config("signalled")
+    schedule.apply(path)
+    assert run_flow(path, "signalled") == -signal.SIGTERM
+    assert [said.partition(": run ")[0] for said in webhook[1]] == ["retraining signalled"]
+    assert "was stopped" in webhook[1][0]
 
 
 @pytest.fixture
@@ -279,6 +303,31 @@ def test_people_hear_of_a_run_that_was_cancelled_or_killed(prefect, config, neve
             _until(lambda told=told: len(webhook[1]) > told)
             assert webhook[1][told].startswith(f"retraining stopped: run {name} was stopped: ")
             assert why in webhook[1][told]
+
+
+def test_who_cancels_a_run_stops_what_it_submitted_to_kubeflow(prefect, webhook, monkeypatch, tmp_path):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling
+
+    kubeflow = KubeflowServer()
+    monkeypatch.setenv("EVE_KFP", kubeflow.address)
+    monkeypatch.setenv("EVE_DATA_REPOSITORY", publish_on_main(tmp_path / "data").as_uri())
+    path = tmp_path / "cancelled.yaml"
+    cluster = {"mount_path": str(tmp_path)}
+    when = {"submit": True, "work_pool": "cancelled", "cron": None, "max_cost": None}
+    tree = {"base": str(DEMO.parent / "eve_base_cluster.yaml"), "name": "cancelled", "cluster": cluster}
+    path.write_text(yaml.safe_dump({**tree, "schedule": when}))
+    schedule.apply(path)
+    worker = prefect_worker(tmp_path, f"{prefect.uri}/api", pool="cancelled")
+    with contextlib.closing(kubeflow), worker, get_client(sync_client=True) as client:
+        name = schedule.run_now("cancelled", insist=True)
+        (run,) = [run for run in client.read_flow_runs() if run.name == name]
+        _until(lambda: "eve.kubeflow_run" in client.read_flow_run(run.id).labels)
+        client.set_flow_run_state(run.id, Cancelling())
+        _until(lambda: webhook[1])
+    ((submitted, ended),) = kubeflow.made["runs"].items()
+    assert ended["state"] == "CANCELING"
+    assert webhook[1][0].endswith(f"; {submitted} on Kubeflow is stopped, too")
 
 
 def test_training_is_on_the_commit_that_was_decided_on(config, monkeypatch):

@@ -53,6 +53,15 @@ def write_prepared(folder: Path, captions: str | dict[str, str], left_out: dict[
     return folder
 
 
+def publish_on_main(folder: Path) -> Path:
+    """A repository below a folder, with a data revision on main."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "dvc"))
+        publish(DataConfig(repository=str(folder / "repository"), commit=True), write_prepared(folder / "new", "a dog"))
+    git(folder / "repository", "branch", "--move", "main")
+    return folder / "repository"
+
+
 def caption_in(folder: Path) -> str:
     return str(PreparedData.open(folder).table("captions")["caption"][0].as_py())
 

@@ -49,17 +49,22 @@ class Plan:
     """Whether its losses compare the examples of a whole batch, which then cannot be accumulated."""
 
 
-def count_examples(run: RunConfig) -> tuple[dict[str, int], str]:
+def count_examples(run: RunConfig, manifest: Manifest | None = None) -> tuple[dict[str, int], str]:
     """How many examples pre-training and every task train on.
 
+    Args:
+        run: the run's config.
+        manifest: of the data; what is prepared here when None.
+
     Returns:
-        The numbers, as far as they are known, and where they come from: the prepared folder, or else the published
-        counts of the sets.
+        The numbers, as far as they are known, and where they come from: the manifest, the prepared folder, or else the
+        published counts of the sets.
     """
     folder = Path(run.data.repository) / run.data.path
     try:
-        counts = {name: dict(summary.counts) for name, summary in Manifest.read(folder).sets.items()}
-        source = f"the prepared folder {folder}"
+        sets = (manifest or Manifest.read(folder)).sets
+        counts = {name: dict(summary.counts) for name, summary in sets.items()}
+        source = "the data revision" if manifest else f"the prepared folder {folder}"
     except UserError:
         counts, source = published_counts(), "the published numbers of the sets, which are not prepared here"
     wanted = {"pretraining": run.pretraining.data} | {name: [task.data.train] for name, task in run.tasks.items()}

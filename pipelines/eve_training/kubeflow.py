@@ -5,13 +5,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "KFP_TOKEN"
 _TOKEN_FILE_VARIABLE, _TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH", "/var/run/secrets/kubeflow/pipelines/token"
-SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
-ENDED = {SUCCEEDED, FAILED, "CANCELED", "SKIPPED"}
+SUCCEEDED, FAILED, CANCELED = "SUCCEEDED", "FAILED", "CANCELED"
+ENDED = {SUCCEEDED, FAILED, CANCELED, "SKIPPED"}
+_STOPPING = "CANCELING"
 _PAGE = 100
 _SECONDS_TO_ANSWER = 20
 _LINES = 1000
@@ -96,8 +98,9 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
         commit: the data revision, where somebody has resolved it; what the config's stands for now when not given.
 
     Raises:
-        UserError: the config does not fit a cluster, the data has no such revision, Kubeflow cannot be reached, does
-            not take the token, or refuses.
+        KubeflowAway: it does not answer; or the same run is being stopped.
+        UserError: the config does not fit a cluster, the data has no such revision, Kubeflow does not take the token,
+            or refuses.
     """
     arguments = cluster_arguments(config)
     arguments = at_commit(arguments, commit or resolve_revision(config.data).commit)
@@ -106,6 +109,11 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
     client = _connect(cluster)
     earlier = [run for run in _runs_named(client, name) if run.display_name.removeprefix(name) in _numbers()]
     alive = [run for run in earlier if run.state not in ENDED or (run.state == SUCCEEDED and not again)]
+    if alive and alive[0].state == _STOPPING:
+        raise KubeflowAway(
+            f"run {alive[0].display_name} is being stopped; submit it again when `eve status {alive[0].run_id}` says "
+            "that it has ended"
+        )
     if alive:
         return Submission(alive[0].run_id, alive[0].display_name, _url(cluster, alive[0].run_id), False)
     pipeline_id, version_id = _upload(client, config)
@@ -122,6 +130,18 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
         ),
     )
     return Submission(run.run_id, run.display_name or name, _url(cluster, run.run_id), True)
+
+
+def others(config: RunConfig, commit: str) -> list[str]:
+    """Ids of runs of a config that go on, and compute something else than it does on a data revision.
+
+    Raises:
+        UserError: see `submit`.
+    """
+    ours = _name(config, at_commit(cluster_arguments(config), commit))
+    named = re.compile(rf"({re.escape(config.name)}-[0-9a-f]{{12}})(-\d+)?")
+    found = [(run, named.fullmatch(run.display_name)) for run in _runs_named(_connect(_cluster(config)), config.name)]
+    return [run.run_id for run, name in found if name and name[1] != ours and run.state not in ENDED]
 
 
 def repeat(config: RunConfig, cron: str) -> bool:
@@ -182,7 +202,7 @@ def status(config: RunConfig, run_id: str) -> RunState:
         for task in sorted(details, key=lambda task: (task.start_time is None, str(task.start_time)))
         if not task.display_name.endswith("-driver") and task.display_name not in ("root", "executor")
     ]
-    return RunState(run.run_id, run.display_name, run.state or "PENDING", _message(run.error), steps)
+    return RunState(run.run_id, run.display_name, _state(run), _message(run.error), steps)
 
 
 def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunState:
@@ -191,12 +211,13 @@ def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunSt
     Raises:
         UserError: see `status`; but for a server that is away, after the first look.
     """
-    state = status(config, run_id)
+    state, stopping = status(config, run_id), False
     while state.state not in ENDED:
+        stopping = state.state == _STOPPING
         time.sleep(seconds_between)
         with contextlib.suppress(KubeflowAway):
             state = status(config, run_id)
-    return state
+    return replace(state, state=CANCELED) if stopping and state.state == FAILED else state
 
 
 def terminate(config: RunConfig, run_id: str) -> None:
@@ -207,8 +228,11 @@ def terminate(config: RunConfig, run_id: str) -> None:
     """
     cluster = _cluster(config)
     client = _connect(cluster)
-    if _asked(cluster, lambda: client.get_run(run_id)).state not in ENDED:
+    try:
         _asked(cluster, lambda: client.terminate_run(run_id))
+    except UserError:  # so it says of one that has ended, or is told already
+        if status(config, run_id).state not in {*ENDED, _STOPPING}:
+            raise
 
 
 def logs(config: RunConfig, run_id: str, step: str | None = None) -> Iterator[tuple[str, str]]:
@@ -351,6 +375,12 @@ def _runs_named(client: "kfp.Client", name: str) -> list[Any]:
     )  # is a substring
     found = client.list_runs(page_size=_PAGE, sort_by="created_at desc", filter=wanted).runs
     return [run for run in found or [] if run.display_name.startswith(name)]
+
+
+def _state(run: Any) -> str:
+    """Kubeflow may call a run failed whose steps failed because it was told to stop."""
+    told = {one.state for one in run.state_history or []} & {_STOPPING, CANCELED}
+    return CANCELED if told and run.state == FAILED else str(run.state or "PENDING")
 
 
 def _name(config: RunConfig, arguments: dict[str, Any]) -> str:

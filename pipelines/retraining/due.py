@@ -69,6 +69,23 @@ def has_drifted(trigger: DriftTrigger, distances: Sequence[float]) -> Decision:
     return Decision(above >= trigger.violations, f"{said}, {trigger.violations} have to")
 
 
+def estimated_cost(config: RunConfig, commit: str) -> float | None:
+    """What training on a data revision will cost on the pool's cheapest nodes; None where no prices are known.
+
+    Raises:
+        UserError: the revision's manifest cannot be read, or lacks a set whose size tells how long to train.
+    """
+    if config.pool is None or not config.pool.price_per_node_hour:
+        return None
+    from eve_core.data.versioning.contents import manifest_of
+    from eve_core.training.planning import count_examples, plan_run
+
+    manifest = manifest_of(config.data.model_copy(update={"revision": commit}))
+    plans = plan_run(config, count_examples(config, manifest)[0])
+    hours = sum((plan.hours or 0.0) * plan.nodes for plan in plans)
+    return hours * min(config.pool.price_per_node_hour.values())
+
+
 def too_expensive(schedule: ScheduleConfig, cost: float | None) -> str | None:
     """Why a run of an estimated cost is not started; None where it is."""
     if schedule.max_cost is None or cost is None or cost <= schedule.max_cost:

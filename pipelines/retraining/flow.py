@@ -55,16 +55,12 @@ def decide_whether_due(config: RunConfig, commit: str, insist: bool) -> Decision
     return decide(config, commit, datetime.now(UTC), insist=insist)
 
 
-@task
-def estimate_cost(config: RunConfig) -> float | None:
-    """What training will cost on the pool's cheapest nodes; None where no prices are known."""
-    if config.pool is None or not config.pool.price_per_node_hour:
-        return None
-    from eve_core.training.planning import count_examples, plan_run
+@task(retries=len(_WAITS), retry_delay_seconds=_WAITS)
+def estimate_cost(config: RunConfig, commit: str) -> float | None:
+    """See `pipelines.retraining.due`."""
+    from pipelines.retraining.due import estimated_cost
 
-    plans = plan_run(config, count_examples(config)[0])
-    hours = sum((plan.hours or 0.0) * plan.nodes for plan in plans)
-    return hours * min(config.pool.price_per_node_hour.values())
+    return estimated_cost(config, commit)
 
 
 @task
@@ -97,6 +93,9 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     from eve_core.registry.tracking import steps_cut_off
     from pipelines.eve_training import kubeflow
 
+    for other in _patiently(kubeflow.KubeflowAway, partial(kubeflow.others, config, commit)):  # a lost worker's
+        print(f"{other} of {config.name} goes on on Kubeflow; waiting for its end")
+        kubeflow.wait(config, other)
     for left in reversed(range(config.schedule.resubmissions + 1)):
         submitted = _patiently(kubeflow.KubeflowAway, partial(kubeflow.submit, config, again=insist, commit=commit))
         print(f"{submitted.name}: {submitted.url}")
@@ -113,7 +112,9 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
         print(f"{', '.join(cut_off)}: cut off; submitted again, to go on from there")
     failed = [f"{step.name}: {step.error}" for step in ended.steps if step.state == kubeflow.FAILED]
     failed += [f"{step} was cut off" for step in cut_off]
-    raise UserError(f"run {ended.name} on Kubeflow ended {ended.state}: {'; '.join(failed) or ended.error}")
+    raise UserError(
+        f"run {ended.name} on Kubeflow ended {ended.state}: {'; '.join(failed) or ended.error or 'stopped by somebody'}"
+    )
 
 
 def _label(kubeflow_run: str) -> None:
@@ -169,24 +170,30 @@ def promote_approved(config: RunConfig, name: str, version: str, reason: str) ->
 
 
 def tell_of_its_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """What a run that was cancelled or killed cannot tell itself; what a cancelled one runs on Kubeflow ends, too."""
+    """What a run that was cancelled or killed cannot tell itself."""
+    _tell_of_its_end(load_config(Path(flow_run.parameters["config_path"])), flow_run, state)
+
+
+def _tell_of_its_end(config: RunConfig, flow_run: FlowRun, state: State[Any]) -> None:
+    """Stop what a cancelled run has on Kubeflow, too."""
     from eve_core.errors import UserError
     from eve_core.report import notify
     from pipelines.eve_training import kubeflow
 
-    config = load_config(Path(flow_run.parameters["config_path"]))
     said = f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}"
     submitted = None
     with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
         submitted = client.read_flow_run(flow_run.id).labels.get(_KUBEFLOW_LABEL)
     if submitted is not None and state.is_crashed():
-        said += f"; {submitted} on Kubeflow goes on, and the next retraining with it"
+        said += f"; {submitted} on Kubeflow goes on, and the next retraining waits for it"
     elif submitted is not None:
         try:
             kubeflow.terminate(config, str(submitted))
             said += f"; {submitted} on Kubeflow is stopped, too"
         except UserError as error:
             said += f"; {submitted} on Kubeflow goes on: {error}"
+    elif config.schedule.submit:
+        said += "; what it may have submitted to Kubeflow goes on"
     notify(config.notification, said)
 
 
@@ -212,7 +219,8 @@ def retrain(config_path: Path, insist: bool = False) -> State[str]:
         with alone(config):
             context = FlowRunContext.get()
             if context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None:
-                end_lost_runs(context.flow_run.deployment_id, context.flow_run.id)
+                for run, state in end_lost_runs(context.flow_run.deployment_id, context.flow_run.id):
+                    _tell_of_its_end(config, run, state)
             said = _retrain(config, insist)
             return Completed(message=said, data=said)
     except Busy as error:
@@ -242,7 +250,7 @@ def _retrain(config: RunConfig, insist: bool) -> str:
     if not decision.due:
         return _ask_again(config, decision.earlier) or decision.reason
     limited = config.schedule.max_cost is not None and not insist
-    objection = too_expensive(config.schedule, estimate_cost(config)) if limited else None
+    objection = too_expensive(config.schedule, estimate_cost(config, commit)) if limited else None
     if objection is not None:
         notify(config.notification, f"retraining {config.name}: {objection}")
         return objection

@@ -15,6 +15,8 @@ from pipelines.retraining.alone import SKIPPED
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.states import State
 
 FLOW = "eve-retraining"
 
@@ -137,20 +139,22 @@ def answer(name: str, *, approve: bool, reason: str) -> str:
         return _done(client, run)
 
 
-def end_lost_runs(deployment: UUID, mine: UUID) -> None:
-    """End the other runs of a deployment that only seem to go on; for the run that is `alone` with it.
+def end_lost_runs(deployment: UUID, mine: UUID) -> list[tuple["FlowRun", "State[Any]"]]:
+    """End the other runs of a deployment that only seem to go on, or to be cancelled; for the one `alone` with it.
+
+    Returns:
+        They, and what they are now.
 
     Raises:
         UserError: Prefect's server cannot be reached.
     """
+    going_on = ["PAUSED", "RUNNING", "CANCELLING"]
     with _client() as client:
-        going_on = ["PAUSED", "RUNNING"]
         found = [run for run in _runs(client, deployment, going_on) if run.id != mine]
-        if any(run.state.is_running() for run in found):
+        if any(run.state_name != "Paused" for run in found):
             time.sleep(_ENDS_WITHIN_SECONDS)  # it may be about to hear that it is not alone, or to say how it ended
             found = [run for run in _runs(client, deployment, going_on) if run.id in {one.id for one in found}]
-        for run in found:
-            _end(client, run)
+        return [(run, _end(client, run)) for run in found]
 
 
 def _done(client: "SyncPrefectClient", run: Any) -> str:
@@ -176,10 +180,13 @@ def _done(client: "SyncPrefectClient", run: Any) -> str:
     raise UserError(f"run {run.name} took the answer, but has not ended yet; see `eve schedule list`, and its log")
 
 
-def _end(client: "SyncPrefectClient", run: Any) -> None:
-    from prefect.states import Crashed
+def _end(client: "SyncPrefectClient", run: Any) -> "State[Any]":
+    from prefect.states import Cancelled, Crashed
 
-    client.set_flow_run_state(run.id, Crashed(message="its process died without a word"))
+    message = "its process died without a word"
+    state: State[Any] = (Cancelled if run.state.is_cancelling() else Crashed)(message=message)
+    client.set_flow_run_state(run.id, state)
+    return state
 
 
 def _deployed(client: "SyncPrefectClient", deployment: Any) -> Deployed:

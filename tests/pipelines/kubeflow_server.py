@@ -86,6 +86,8 @@ class KubeflowServer:
         if match := re.fullmatch(r"runs/([\w-]+):terminate", route):
             if match[1] not in self.made["runs"]:
                 return 404, {"message": f"run {match[1]} not found"}
+            if self.made["runs"][match[1]]["state"] not in ("PENDING", "RUNNING"):
+                return 400, {"message": f"Failed to terminate a run {match[1]}. Row not found"}
             self.made["runs"][match[1]]["state"] = "CANCELING"
             return 200, {}
         if method == "POST":

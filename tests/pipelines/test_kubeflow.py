@@ -269,7 +269,9 @@ def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(
     assert len(server.made["runs"]) == runs
 
 
-@pytest.mark.parametrize(("state", "then"), [("RUNNING", "CANCELING"), ("SUCCEEDED", "SUCCEEDED")])
+@pytest.mark.parametrize(
+    ("state", "then"), [("RUNNING", "CANCELING"), ("CANCELING", "CANCELING"), ("SUCCEEDED", "SUCCEEDED")]
+)
 def test_a_run_is_stopped_unless_it_has_ended(config, server, state, then):
     run_id = kubeflow.submit(config).run_id
     server.end(run_id, state)
@@ -277,6 +279,55 @@ def test_a_run_is_stopped_unless_it_has_ended(config, server, state, then):
     assert kubeflow.status(config, run_id).state == then
     with pytest.raises(UserError, match="run unknown not found"):
         kubeflow.terminate(config, "unknown")
+    server.token = "another"
+    with pytest.raises(UserError, match="put a fresh token"):
+        kubeflow.terminate(config, run_id)
+
+
+def test_what_is_being_stopped_is_not_submitted_again_before_it_has_ended(config, server):
+    first = kubeflow.submit(config)
+    kubeflow.terminate(config, first.run_id)
+    with pytest.raises(
+        kubeflow.KubeflowAway, match=rf"is being stopped; submit it again when `eve status {first.run_id}`"
+    ):
+        kubeflow.submit(config)
+    server.end(first.run_id, "FAILED")
+    assert kubeflow.submit(config).name == f"{first.name}-2"
+
+
+@pytest.mark.parametrize("seen", ["while waiting", "in its history"])
+def test_a_run_that_somebody_stopped_has_not_failed(config, server, monkeypatch, seen):
+    """Kubeflow calls it FAILED, for its steps were told to stop."""
+    run_id = kubeflow.submit(config).run_id
+    history = [{"state": "RUNNING"}, {"state": "CANCELING"}, {"state": "FAILED"}]
+    if seen == "while waiting":
+        kubeflow.terminate(config, run_id)
+        monkeypatch.setattr(kubeflow.time, "sleep", lambda seconds: server.end(run_id, "FAILED"))
+    else:
+        server.end(run_id, "FAILED")
+        server.made["runs"][run_id]["state_history"] = history
+    assert kubeflow.wait(config, run_id).state == "CANCELED"
+
+
+def test_runs_of_other_data_are_waited_for(config, server, data_repository, monkeypatch):
+    """A worker that died leaves its run; the next retraining may be of newer data."""
+    from pipelines.retraining.flow import _run_on_cluster
+
+    left = kubeflow.submit(config, commit="a" * 40)
+    of_another_name = kubeflow.submit(config.model_copy(update={"name": f"{config.name}-2"}))
+    commit = git(data_repository, "rev-parse", "main")
+    assert kubeflow.others(config, commit) == [left.run_id]
+    assert kubeflow.others(config, "a" * 40) == []
+    seen = []
+
+    def end_the_newest(seconds: float) -> None:
+        run_id = [run_id for run_id in server.made["runs"] if run_id != of_another_name.run_id][-1]
+        seen.append(run_id)
+        server.end(run_id, "SUCCEEDED")
+
+    monkeypatch.setattr(kubeflow.time, "sleep", end_the_newest)
+    ours = _run_on_cluster(config, commit, insist=False)
+    assert seen == [left.run_id, ours]
 
 
 def test_somebody_may_insist_on_the_same_run_again(config, server):

@@ -15,7 +15,7 @@ from eve_core.registry.tracking import (
 )
 from eve_core.registry.versions import RegisteredVersion
 from pipelines.retraining import due
-from pipelines.retraining.due import decide, has_drifted, too_expensive
+from pipelines.retraining.due import decide, estimated_cost, has_drifted, too_expensive
 from tests.data.versioning.conftest import write_prepared
 from tests.pipelines.conftest import DEMO
 
@@ -149,6 +149,24 @@ def test_what_costs_too_much_is_not_started(cost, started):
     assert (said is None) is started
     if said:
         assert "it would cost about 101, and schedule.max_cost is 100" in said
+
+
+def test_the_estimate_is_of_the_data_revision_itself(tmp_path):
+    from eve_core.config import DataConfig
+    from eve_core.data.versioning import publish, resolve_revision
+
+    base = load_config(DEMO.parent / "eve_base.yaml")
+    retrieval = base.tasks["retrieval"]
+    train = retrieval.data.train.model_copy(update={"set": "flickr8k", "splits": ["train"]})
+    task = retrieval.model_copy(update={"data": retrieval.data.model_copy(update={"train": train})})
+    data = DataConfig(repository=str(tmp_path / "repository"), commit=True)
+    config = base.model_copy(update={"tasks": {"retrieval": task}, "data": data})
+    costs = []
+    for number in (10, 100_000):
+        publish(data, write_prepared(tmp_path / f"of-{number}", {str(place): "a dog" for place in range(number)}))
+        costs.append(estimated_cost(config, resolve_revision(data).commit))
+    assert 0 < costs[0] < costs[1]
+    assert estimated_cost(config.model_copy(update={"pool": None}), "unknown") is None
 
 
 def test_drift_is_measured_on_the_data_itself(config, tmp_path, monkeypatch):

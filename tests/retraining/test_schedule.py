@@ -238,7 +238,7 @@ def test_an_answer_to_a_run_that_was_killed_is_no_yes(run_flow, config, monkeypa
         return signal.SIGKILL
 
     run_flow(path, "ask", kill)
-    monkeypatch.setattr(schedule, "_HEARS_WITHIN_SECONDS", 15.0)
+    monkeypatch.setattr(schedule, "_HEARS_WITHIN_SECONDS", 3.0)
     with pytest.raises(UserError, match="does not hear the answer; its process must be gone"):
         schedule.answer("killed", approve=True, reason="fine")
     found = next(found for found in schedule.show() if found.name == "killed")
@@ -246,21 +246,21 @@ def test_an_answer_to_a_run_that_was_killed_is_no_yes(run_flow, config, monkeypa
     assert found.last.endswith(": Crashed")
 
 
-@pytest.mark.parametrize("state", ["Paused", "Running"])
-def test_a_retraining_ends_what_only_seems_to_go_on(run_flow, config, state):
-    from prefect import states
+def test_a_retraining_ends_what_only_seems_to_go_on(run_flow, config, webhook):
     from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling, Paused, Running
 
-    name = f"gone-{state.lower()}"
-    path = config(name)
+    path = config("gone")
     schedule.apply(path)
-    seems = {"Paused": states.Paused(timeout_seconds=3600), "Running": states.Running()}[state]
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/{name}").id
-        lost = client.create_flow_run_from_deployment(deployment, state=seems).id
+        deployment = client.read_deployment_by_name(f"{schedule.FLOW}/gone").id
+        seem = (Paused(timeout_seconds=3600), Running(), Cancelling())
+        lost = [client.create_flow_run_from_deployment(deployment, state=state) for state in seem]
         assert run_flow(path, "not due") == "nothing is due"
-        assert client.read_flow_run(lost).state_name == "Crashed"
-    found = next(found for found in schedule.show() if found.name == name)
+        assert [client.read_flow_run(run.id).state_name for run in lost] == ["Crashed", "Crashed", "Cancelled"]
+    said = {f"retraining gone: run {run.name} was stopped: its process died without a word" for run in lost}
+    assert (set(webhook[1]), len(webhook[1])) == (said, 3)
+    found = next(found for found in schedule.show() if found.name == "gone")
     assert not found.waiting
     assert found.last.endswith(": Completed")
 
@@ -280,29 +280,24 @@ def never_answers():
         yield f"http://127.0.0.1:{server.getsockname()[1]}/data.git"
 
 
-def test_people_hear_of_a_run_that_was_cancelled_or_killed(prefect, config, never_answers, webhook, tmp_path):
+def test_people_hear_of_a_run_that_was_killed(prefect, config, never_answers, webhook, tmp_path):
     from prefect.client.orchestration import get_client
-    from prefect.states import Cancelling
 
     path = config("stopped", work_pool="stopped")  # a worker of eve would run what other tests left
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": {"repository": never_answers}}))
     schedule.apply(path)
     worker = prefect_worker(tmp_path, f"{prefect.uri}/api", pool="stopped")
     with worker, get_client(sync_client=True) as client:
-        for told, why in enumerate(["cancelled", "-9"]):
-            name = schedule.run_now("stopped")
-            (run,) = [run for run in client.read_flow_runs() if run.name == name]
-            _until(lambda run=run: client.read_flow_run(run.id).state_name == "Running")
-            if why == "cancelled":
-                client.set_flow_run_state(run.id, Cancelling())
-            else:
-                for process in psutil.Process(worker.process.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        if str(run.id) in process.environ().values():
-                            process.kill()
-            _until(lambda told=told: len(webhook[1]) > told)
-            assert webhook[1][told].startswith(f"retraining stopped: run {name} was stopped: ")
-            assert why in webhook[1][told]
+        name = schedule.run_now("stopped")
+        (run,) = [run for run in client.read_flow_runs() if run.name == name]
+        _until(lambda: client.read_flow_run(run.id).state_name == "Running")
+        for process in psutil.Process(worker.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if str(run.id) in process.environ().values():
+                    process.kill()
+        _until(lambda: webhook[1])
+    assert webhook[1][0].startswith(f"retraining stopped: run {name} was stopped: ")
+    assert "-9" in webhook[1][0]
 
 
 def test_who_cancels_a_run_stops_what_it_submitted_to_kubeflow(prefect, webhook, monkeypatch, tmp_path):
@@ -325,6 +320,7 @@ def test_who_cancels_a_run_stops_what_it_submitted_to_kubeflow(prefect, webhook,
         _until(lambda: "eve.kubeflow_run" in client.read_flow_run(run.id).labels)
         client.set_flow_run_state(run.id, Cancelling())
         _until(lambda: webhook[1])
+    assert webhook[1][0].startswith(f"retraining cancelled: run {name} was stopped: ")
     ((submitted, ended),) = kubeflow.made["runs"].items()
     assert ended["state"] == "CANCELING"
     assert webhook[1][0].endswith(f"; {submitted} on Kubeflow is stopped, too")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eve_core.config import LaunchConfig, PoolConfig, load_config
+from eve_core.data.manifest import Manifest, SetSummary
 from eve_core.errors import UserError
 from eve_core.model import EveConfig, EveForPreTraining
 from eve_core.model.flops import encoder_flops, finetuning_flops, pretraining_flops
@@ -31,6 +32,13 @@ def test_the_recipe_of_the_paper(base):
     assert pretraining.parameters > 475_197_696  # the backbone's
     assert plans["vqa"].steps == -(-10 * 443_757 // 128)
     assert too_large(list(plans.values()), base.pool) == []
+
+
+def test_a_data_revision_says_itself_how_many_examples_it_has(base):
+    sets = {base.tasks["vqa"].data.train.set: SetSummary(counts={"train": 1000, "val": 280}, quarantined={})}
+    counts, source = count_examples(base, Manifest(shards=(), sets=sets))
+    assert source == "the data revision"
+    assert counts == {"vqa": 1000}
 
 
 def test_hours_are_work_over_what_the_pool_does(base):

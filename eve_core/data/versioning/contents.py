@@ -10,11 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eve_core.config import DataConfig
 from eve_core.data.manifest import MANIFEST_NAME, Manifest
 from eve_core.data.versioning.network import patiently
-from eve_core.data.versioning.revision import DataRevision
-from eve_core.data.versioning.stores import Stores, held, missing_content
+from eve_core.data.versioning.revision import DataRevision, resolve_revision
+from eve_core.data.versioning.stores import Stores, held, missing_content, open_stores
 from eve_core.errors import UserError
+
+
+def manifest_of(config: DataConfig) -> Manifest:
+    """What the configured revision holds, without bringing it here.
+
+    Raises:
+        UserError: there is no such revision, or its manifest cannot be read.
+    """
+    revision = resolve_revision(config)
+    with open_stores(revision.repository, config.remote, f"reading {revision}", revision.commit) as stores:
+        return Contents(revision, stores).manifest
 
 
 class Contents:

@@ -91,10 +91,13 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     """Kubeflow itself tries a step again that failed, but not one whose pod is gone."""
     from eve_core.errors import UserError
     from eve_core.registry.tracking import steps_cut_off
+    from eve_core.report import notify
     from pipelines.eve_training import kubeflow
 
     for other in _patiently(kubeflow.KubeflowAway, partial(kubeflow.others, config, commit)):  # a lost worker's
-        print(f"{other} of {config.name} goes on on Kubeflow; waiting for its end")
+        notify(
+            config.notification, f"retraining {config.name}: waits for {other} on Kubeflow, which was started before"
+        )
         kubeflow.wait(config, other)
     for left in reversed(range(config.schedule.resubmissions + 1)):
         submitted = _patiently(kubeflow.KubeflowAway, partial(kubeflow.submit, config, again=insist, commit=commit))

@@ -309,7 +309,7 @@ def test_a_run_that_somebody_stopped_has_not_failed(config, server, monkeypatch,
     assert kubeflow.wait(config, run_id).state == "CANCELED"
 
 
-def test_runs_of_other_data_are_waited_for(config, server, data_repository, monkeypatch):
+def test_runs_of_other_data_are_waited_for(config, server, data_repository, webhook, monkeypatch):
     """A worker that died leaves its run; the next retraining may be of newer data."""
     from pipelines.retraining.flow import _run_on_cluster
 
@@ -328,6 +328,7 @@ def test_runs_of_other_data_are_waited_for(config, server, data_repository, monk
     monkeypatch.setattr(kubeflow.time, "sleep", end_the_newest)
     ours = _run_on_cluster(config, commit, insist=False)
     assert seen == [left.run_id, ours]
+    assert webhook[1] == [f"retraining {config.name}: waits for {left.run_id} on Kubeflow, which was started before"]
 
 
 def test_somebody_may_insist_on_the_same_run_again(config, server):

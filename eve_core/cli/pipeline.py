@@ -147,8 +147,8 @@ def terminate(config: _Config, run_id: Annotated[str, typer.Argument(help="Kubef
     from eve_core.config import load_config
     from pipelines.eve_training import kubeflow
 
-    kubeflow.terminate(load_config(config), run_id)
-    typer.echo(f"{run_id} is stopped")
+    stopped = kubeflow.terminate(load_config(config), run_id)
+    typer.echo(f"{run_id} {'is told to stop' if stopped else 'has ended already'}")
 
 
 def logs(

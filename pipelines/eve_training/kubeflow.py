@@ -107,7 +107,7 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
     cluster = _cluster(config)
     name = _name(config, arguments)
     client = _connect(cluster)
-    earlier = [run for run in _runs_named(client, name) if run.display_name.removeprefix(name) in _numbers()]
+    earlier = [run for run in _runs_named(client, cluster, name) if run.display_name.removeprefix(name) in _numbers()]
     alive = [run for run in earlier if run.state not in ENDED or (run.state == SUCCEEDED and not again)]
     if alive and alive[0].state == _STOPPING:
         raise KubeflowAway(
@@ -133,15 +133,18 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
 
 
 def others(config: RunConfig, commit: str) -> list[str]:
-    """Ids of runs of a config that go on, and compute something else than it does on a data revision.
+    """Ids of runs of a config that have to end before `submit` can, alone, start it on a data revision.
+
+    Those that go on and compute something else, and the same one while it is being stopped.
 
     Raises:
         UserError: see `submit`.
     """
-    ours = _name(config, at_commit(cluster_arguments(config), commit))
+    cluster, ours = _cluster(config), _name(config, at_commit(cluster_arguments(config), commit))
     named = re.compile(rf"({re.escape(config.name)}-[0-9a-f]{{12}})(-\d+)?")
-    found = [(run, named.fullmatch(run.display_name)) for run in _runs_named(_connect(_cluster(config)), config.name)]
-    return [run.run_id for run, name in found if name and name[1] != ours and run.state not in ENDED]
+    runs = [run for run in _runs_named(_connect(cluster), cluster, config.name) if run.state not in ENDED]
+    found = [(run, named.fullmatch(run.display_name)) for run in runs]
+    return [run.run_id for run, name in found if name and (name[1] != ours or run.state == _STOPPING)]
 
 
 def repeat(config: RunConfig, cron: str) -> bool:
@@ -220,8 +223,11 @@ def wait(config: RunConfig, run_id: str, seconds_between: float = 30.0) -> RunSt
     return replace(state, state=CANCELED) if stopping and state.state == FAILED else state
 
 
-def terminate(config: RunConfig, run_id: str) -> None:
-    """Stop a run; submitted again, it goes on from there. One that has ended stays as it is.
+def terminate(config: RunConfig, run_id: str) -> bool:
+    """Stop a run; submitted again, it goes on from there.
+
+    Returns:
+        False when it had ended already.
 
     Raises:
         UserError: see `status`.
@@ -231,8 +237,11 @@ def terminate(config: RunConfig, run_id: str) -> None:
     try:
         _asked(cluster, lambda: client.terminate_run(run_id))
     except UserError:  # so it says of one that has ended, or is told already
-        if status(config, run_id).state not in {*ENDED, _STOPPING}:
+        state = status(config, run_id).state
+        if state not in {*ENDED, _STOPPING}:
             raise
+        return state not in ENDED
+    return True
 
 
 def logs(config: RunConfig, run_id: str, step: str | None = None) -> Iterator[tuple[str, str]]:
@@ -368,19 +377,21 @@ def _experiment(client: "kfp.Client", cluster: ClusterConfig) -> str:
     return experiment_id
 
 
-def _runs_named(client: "kfp.Client", name: str) -> list[Any]:
+def _runs_named(client: "kfp.Client", cluster: ClusterConfig, name: str) -> list[Any]:
     """Runs whose names begin so, the newest first."""
     wanted = json.dumps(
         {"predicates": [{"operation": 9, "key": "display_name", "stringValue": name}]}
     )  # is a substring
-    found = client.list_runs(page_size=_PAGE, sort_by="created_at desc", filter=wanted).runs
+    order = "created_at desc"
+    found = _asked(cluster, lambda: client.list_runs(page_size=_PAGE, sort_by=order, filter=wanted)).runs
     return [run for run in found or [] if run.display_name.startswith(name)]
 
 
 def _state(run: Any) -> str:
     """Kubeflow may call a run failed whose steps failed because it was told to stop."""
-    told = {one.state for one in run.state_history or []} & {_STOPPING, CANCELED}
-    return CANCELED if told and run.state == FAILED else str(run.state or "PENDING")
+    before = ["", *(one.state for one in run.state_history or [] if one.state != FAILED)]
+    stopped = run.state == FAILED and before[-1] in (_STOPPING, CANCELED)
+    return CANCELED if stopped else str(run.state or "PENDING")
 
 
 def _name(config: RunConfig, arguments: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from pipelines.retraining.schedule import ANSWERED, FLOW, end_lost_runs
 
 # A server that is away for a minute must not cost a night.
 _WAITS = [5.0, 20.0, 60.0]
+_SECONDS_BETWEEN_LOOKS = 30.0
 _KUBEFLOW_LABEL = "eve.kubeflow_run"
 Answer = TypeVar("Answer")
 
@@ -94,11 +95,13 @@ def _run_on_cluster(config: RunConfig, commit: str, insist: bool) -> str:
     from eve_core.report import notify
     from pipelines.eve_training import kubeflow
 
-    for other in _patiently(kubeflow.KubeflowAway, partial(kubeflow.others, config, commit)):  # a lost worker's
-        notify(
-            config.notification, f"retraining {config.name}: waits for {other} on Kubeflow, which was started before"
-        )
-        kubeflow.wait(config, other)
+    others = _patiently(kubeflow.KubeflowAway, partial(kubeflow.others, config, commit))
+    if others:  # a lost worker's, or somebody's
+        notify(config.notification, f"retraining {config.name}: waits for the end of {', '.join(others)} on Kubeflow")
+    while others:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        with contextlib.suppress(kubeflow.KubeflowAway):
+            others = kubeflow.others(config, commit)
     for left in reversed(range(config.schedule.resubmissions + 1)):
         submitted = _patiently(kubeflow.KubeflowAway, partial(kubeflow.submit, config, again=insist, commit=commit))
         print(f"{submitted.name}: {submitted.url}")
@@ -184,20 +187,28 @@ def _tell_of_its_end(config: RunConfig, flow_run: FlowRun, state: State[Any]) ->
     from pipelines.eve_training import kubeflow
 
     said = f"retraining {config.name}: run {flow_run.name} was stopped: {state.message}"
-    submitted = None
-    with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
-        submitted = client.read_flow_run(flow_run.id).labels.get(_KUBEFLOW_LABEL)
-    if submitted is not None and state.is_crashed():
-        said += f"; {submitted} on Kubeflow goes on, and the next retraining waits for it"
-    elif submitted is not None:
+    submitted = _submitted_by(flow_run)
+    if submitted is not None:
         try:
-            kubeflow.terminate(config, str(submitted))
-            said += f"; {submitted} on Kubeflow is stopped, too"
+            if kubeflow.status(config, submitted).state in kubeflow.ENDED:
+                pass
+            elif state.is_crashed():
+                said += f"; {submitted} on Kubeflow goes on, and the next retraining waits for it"
+            elif kubeflow.terminate(config, submitted):
+                said += f"; {submitted} on Kubeflow is told to stop, too"
         except UserError as error:
-            said += f"; {submitted} on Kubeflow goes on: {error}"
+            said += f"; {submitted} on Kubeflow may go on: {error}"
     elif config.schedule.submit:
         said += "; what it may have submitted to Kubeflow goes on"
     notify(config.notification, said)
+
+
+def _submitted_by(flow_run: FlowRun) -> str | None:
+    """What runs on Kubeflow for a flow run, as far as is known."""
+    with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
+        label = client.read_flow_run(flow_run.id).labels.get(_KUBEFLOW_LABEL)
+        return None if label is None else str(label)
+    return None
 
 
 @flow(name=FLOW, persist_result=False, on_cancellation=[tell_of_its_end], on_crashed=[tell_of_its_end])

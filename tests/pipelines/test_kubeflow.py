@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -275,7 +276,7 @@ def test_a_run_that_lost_a_step_with_its_node_is_submitted_again(
 def test_a_run_is_stopped_unless_it_has_ended(config, server, state, then):
     run_id = kubeflow.submit(config).run_id
     server.end(run_id, state)
-    kubeflow.terminate(config, run_id)
+    assert kubeflow.terminate(config, run_id) is (then == "CANCELING")
     assert kubeflow.status(config, run_id).state == then
     with pytest.raises(UserError, match="run unknown not found"):
         kubeflow.terminate(config, "unknown")
@@ -307,6 +308,8 @@ def test_a_run_that_somebody_stopped_has_not_failed(config, server, monkeypatch,
         server.end(run_id, "FAILED")
         server.made["runs"][run_id]["state_history"] = history
     assert kubeflow.wait(config, run_id).state == "CANCELED"
+    server.made["runs"][run_id]["state_history"] = [*history, {"state": "RUNNING"}, {"state": "FAILED"}]  # tried again
+    assert kubeflow.status(config, run_id).state == "FAILED"
 
 
 def test_runs_of_other_data_are_waited_for(config, server, data_repository, webhook, monkeypatch):
@@ -318,6 +321,8 @@ def test_runs_of_other_data_are_waited_for(config, server, data_repository, webh
     commit = git(data_repository, "rev-parse", "main")
     assert kubeflow.others(config, commit) == [left.run_id]
     assert kubeflow.others(config, "a" * 40) == []
+    kubeflow.terminate(config, left.run_id)
+    assert kubeflow.others(config, "a" * 40) == [left.run_id]  # not beside its own end
     seen = []
 
     def end_the_newest(seconds: float) -> None:
@@ -328,7 +333,7 @@ def test_runs_of_other_data_are_waited_for(config, server, data_repository, webh
     monkeypatch.setattr(kubeflow.time, "sleep", end_the_newest)
     ours = _run_on_cluster(config, commit, insist=False)
     assert seen == [left.run_id, ours]
-    assert webhook[1] == [f"retraining {config.name}: waits for {left.run_id} on Kubeflow, which was started before"]
+    assert webhook[1] == [f"retraining {config.name}: waits for the end of {left.run_id} on Kubeflow"]
 
 
 def test_somebody_may_insist_on_the_same_run_again(config, server):
@@ -351,6 +356,45 @@ def test_an_order_that_was_interrupted_is_put_in_order(config, server):
         server.made["recurringruns"][str(place)] = {**ordered, "recurring_run_id": str(place), "display_name": name}
     assert not kubeflow.repeat(config, "0 0 3 * * 1")
     assert [one["display_name"] for one in server.made["recurringruns"].values()] == [ordered["display_name"]]
+
+
+def test_a_list_that_is_refused_for_now_is_asked_for_again(config, server, monkeypatch):
+    answer = server.answer
+    away = (503, {"message": "no healthy upstream"})
+    monkeypatch.setattr(server, "answer", lambda *asked: away if "/runs" in asked[1] else answer(*asked))
+    with pytest.raises(kubeflow.KubeflowAway, match=r"refused \(503\): no healthy upstream"):
+        kubeflow.others(config, "a" * 40)
+    with pytest.raises(kubeflow.KubeflowAway):
+        kubeflow.submit(config)
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "told"),
+    [
+        ("RUNNING", "Crashed", "; RUN on Kubeflow goes on, and the next retraining waits for it"),
+        ("RUNNING", "Cancelled", "; RUN on Kubeflow is told to stop, too"),
+        ("SUCCEEDED", "Crashed", ""),
+        ("SUCCEEDED", "Cancelled", ""),
+        (None, "Cancelled", "; RUN on Kubeflow may go on: Kubeflow at"),
+    ],
+)
+def test_people_hear_what_becomes_of_a_run_that_nobody_waits_for(
+    config, server, webhook, monkeypatch, state, end, told
+):
+    from prefect import states
+
+    from pipelines.retraining import flow
+
+    run_id = kubeflow.submit(config).run_id
+    monkeypatch.setattr(flow, "_submitted_by", lambda flow_run: run_id)
+    if state is None:
+        server.close()
+    else:
+        server.end(run_id, state)
+    flow._tell_of_its_end(config, SimpleNamespace(name="mink"), getattr(states, end)(message="why"))
+    said = f"retraining {config.name}: run mink was stopped: why{told.replace('RUN', run_id)}"
+    assert webhook[1][0].startswith(said)
+    assert state is None or webhook[1] == [said]
 
 
 def test_a_login_page_is_no_answer(config, server, monkeypatch):
@@ -377,7 +421,7 @@ def test_the_commands(config, server, tmp_path):
     assert shown.exit_code == 1
     assert "gate" in shown.output
     assert "no scores" in shown.output
-    assert f"{run_id} is stopped" in run.invoke(app, ["terminate", run_id, "--config", path]).output
+    assert f"{run_id} has ended already" in run.invoke(app, ["terminate", run_id, "--config", path]).output
     assert (
         "is started by Kubeflow at '0 0 3 * * 1'"
         in run.invoke(app, ["submit", "--config", path, "--cron", "0 0 3 * * 1"]).output

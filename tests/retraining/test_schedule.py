@@ -296,6 +296,7 @@ def test_people_hear_of_a_run_that_was_killed(prefect, config, never_answers, we
                 if str(run.id) in process.environ().values():
                     process.kill()
         _until(lambda: webhook[1])
+    assert len(webhook[1]) == 1
     assert webhook[1][0].startswith(f"retraining stopped: run {name} was stopped: ")
     assert "-9" in webhook[1][0]
 
@@ -320,10 +321,11 @@ def test_who_cancels_a_run_stops_what_it_submitted_to_kubeflow(prefect, webhook,
         _until(lambda: "eve.kubeflow_run" in client.read_flow_run(run.id).labels)
         client.set_flow_run_state(run.id, Cancelling())
         _until(lambda: webhook[1])
+    assert len(webhook[1]) == 1
     assert webhook[1][0].startswith(f"retraining cancelled: run {name} was stopped: ")
     ((submitted, ended),) = kubeflow.made["runs"].items()
     assert ended["state"] == "CANCELING"
-    assert webhook[1][0].endswith(f"; {submitted} on Kubeflow is stopped, too")
+    assert webhook[1][0].endswith(f"; {submitted} on Kubeflow is told to stop, too")
 
 
 def test_training_is_on_the_commit_that_was_decided_on(config, monkeypatch):

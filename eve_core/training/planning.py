@@ -48,6 +48,11 @@ class Plan:
     whole_batch_at_once: bool
     """Whether its losses compare the examples of a whole batch, which then cannot be accumulated."""
 
+    @property
+    def node_hours(self) -> float:
+        """Hours of all its nodes together; 0 where the pool does not say how fast it is."""
+        return (self.hours or 0.0) * self.nodes
+
 
 def count_examples(run: RunConfig, manifest: Manifest | None = None) -> tuple[dict[str, int], str]:
     """How many examples pre-training and every task train on.
@@ -263,7 +268,7 @@ def describe_plan(plans: list[Plan], pool: PoolConfig | None) -> "Table":
     }
     if pool:
         hours = [plan.hours or 0.0 for plan in plans]
-        node_hours = [time * plan.nodes for time, plan in zip(hours, plans, strict=True)]
+        node_hours = [plan.node_hours for plan in plans]
         rows["hours"] = [f"{time:,.1f}" for time in [*hours, sum(hours)]]
         rows["node-hours"] = [f"{time:,.1f}" for time in [*node_hours, sum(node_hours)]]
         for kind, price in pool.price_per_node_hour.items():

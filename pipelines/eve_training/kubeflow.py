@@ -31,6 +31,7 @@ _TOKEN_FILE_VARIABLE, _TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH", "/var/run/secr
 SUCCEEDED, FAILED, CANCELED = "SUCCEEDED", "FAILED", "CANCELED"
 ENDED = {SUCCEEDED, FAILED, CANCELED, "SKIPPED"}
 _STOPPING = "CANCELING"
+_RUN_NAME = re.compile(r"(.+-[0-9a-f]{12})(-\d+)?")
 _PAGE = 100
 _SECONDS_TO_ANSWER = 20
 _LINES = 1000
@@ -107,7 +108,7 @@ def submit(config: RunConfig, *, again: bool = False, commit: str | None = None)
     cluster = _cluster(config)
     name = _name(config, arguments)
     client = _connect(cluster)
-    earlier = [run for run in _runs_named(client, cluster, name) if run.display_name.removeprefix(name) in _numbers()]
+    earlier = [run for run in _runs_named(client, cluster, name) if _without_number(run) == name]
     alive = [run for run in earlier if run.state not in ENDED or (run.state == SUCCEEDED and not again)]
     if alive and alive[0].state == _STOPPING:
         raise KubeflowAway(
@@ -141,10 +142,9 @@ def others(config: RunConfig, commit: str) -> list[str]:
         UserError: see `submit`.
     """
     cluster, ours = _cluster(config), _name(config, at_commit(cluster_arguments(config), commit))
-    named = re.compile(rf"({re.escape(config.name)}-[0-9a-f]{{12}})(-\d+)?")
-    runs = [run for run in _runs_named(_connect(cluster), cluster, config.name) if run.state not in ENDED]
-    found = [(run, named.fullmatch(run.display_name)) for run in runs]
-    return [run.run_id for run, name in found if name and (name[1] != ours or run.state == _STOPPING)]
+    going_on = [run for run in _runs_named(_connect(cluster), cluster, config.name) if run.state not in ENDED]
+    mine = [run for run in going_on if _without_number(run).rpartition("-")[0] == config.name]
+    return [run.run_id for run in mine if _without_number(run) != ours or run.state == _STOPPING]
 
 
 def repeat(config: RunConfig, cron: str) -> bool:
@@ -399,9 +399,10 @@ def _name(config: RunConfig, arguments: dict[str, Any]) -> str:
     return f"{config.name}-{digest({**arguments, 'git_revision': ''})[:12]}"
 
 
-def _numbers() -> set[str]:
-    """How the names of repeated runs go on."""
-    return {"", *(f"-{number}" for number in range(2, _PAGE))}
+def _without_number(run: Any) -> str:
+    """The name that a run shares with those that repeat it; empty for one that is not from here."""
+    found = _RUN_NAME.fullmatch(run.display_name)
+    return found[1] if found else ""
 
 
 def _url(cluster: ClusterConfig, run_id: str) -> str:

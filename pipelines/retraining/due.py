@@ -82,8 +82,7 @@ def estimated_cost(config: RunConfig, commit: str) -> float | None:
 
     manifest = manifest_of(config.data.model_copy(update={"revision": commit}))
     plans = plan_run(config, count_examples(config, manifest)[0])
-    hours = sum((plan.hours or 0.0) * plan.nodes for plan in plans)
-    return hours * min(config.pool.price_per_node_hour.values())
+    return sum(plan.node_hours for plan in plans) * min(config.pool.price_per_node_hour.values())
 
 
 def too_expensive(schedule: ScheduleConfig, cost: float | None) -> str | None:

@@ -190,12 +190,11 @@ def _tell_of_its_end(config: RunConfig, flow_run: FlowRun, state: State[Any]) ->
     submitted = _submitted_by(flow_run)
     if submitted is not None:
         try:
-            if kubeflow.status(config, submitted).state in kubeflow.ENDED:
-                pass
-            elif state.is_crashed():
+            if not state.is_crashed():
+                if kubeflow.terminate(config, submitted):
+                    said += f"; {submitted} on Kubeflow is told to stop, too"
+            elif kubeflow.status(config, submitted).state not in kubeflow.ENDED:
                 said += f"; {submitted} on Kubeflow goes on, and the next retraining waits for it"
-            elif kubeflow.terminate(config, submitted):
-                said += f"; {submitted} on Kubeflow is told to stop, too"
         except UserError as error:
             said += f"; {submitted} on Kubeflow may go on: {error}"
     elif config.schedule.submit:

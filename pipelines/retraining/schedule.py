@@ -153,7 +153,8 @@ def end_lost_runs(deployment: UUID, mine: UUID) -> list[tuple["FlowRun", "State[
         found = [run for run in _runs(client, deployment, going_on) if run.id != mine]
         if any(run.state_name != "Paused" for run in found):
             time.sleep(_ENDS_WITHIN_SECONDS)  # it may be about to hear that it is not alone, or to say how it ended
-            found = [run for run in _runs(client, deployment, going_on) if run.id in {one.id for one in found}]
+            known = {run.id for run in found}
+            found = [run for run in _runs(client, deployment, going_on) if run.id in known]
         return [(run, _end(client, run)) for run in found]
 
 

@@ -256,6 +256,7 @@ def test_a_retraining_ends_what_only_seems_to_go_on(run_flow, config, webhook):
         deployment = client.read_deployment_by_name(f"{schedule.FLOW}/gone").id
         seem = (Paused(timeout_seconds=3600), Running(), Cancelling())
         lost = [client.create_flow_run_from_deployment(deployment, state=state) for state in seem]
+        assert next(found for found in schedule.show() if found.name == "gone").waiting
         assert run_flow(path, "not due") == "nothing is due"
         assert [client.read_flow_run(run.id).state_name for run in lost] == ["Crashed", "Crashed", "Cancelled"]
     said = {f"retraining gone: run {run.name} was stopped: its process died without a word" for run in lost}
@@ -322,7 +323,7 @@ def test_who_cancels_a_run_stops_what_it_submitted_to_kubeflow(prefect, webhook,
         client.set_flow_run_state(run.id, Cancelling())
         _until(lambda: webhook[1])
     assert len(webhook[1]) == 1
-    assert webhook[1][0].startswith(f"retraining cancelled: run {name} was stopped: ")
+    assert webhook[1][0].startswith(f"retraining cancelled: run {name} was stopped: Flow run was cancelled.")
     ((submitted, ended),) = kubeflow.made["runs"].items()
     assert ended["state"] == "CANCELING"
     assert webhook[1][0].endswith(f"; {submitted} on Kubeflow is told to stop, too")
